@@ -1,0 +1,32 @@
+"""The one home of column names, id types and time units that modules share."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+USER_ID: Final = "user_id"
+ITEM_ID: Final = "item_id"
+TS: Final = "ts"
+RATING: Final = "rating"
+EVENT: Final = "event"
+TITLE: Final = "title"
+AVAILABLE: Final = "available"
+ACTIVE: Final = "active"
+CREATED_AT: Final = "created_at"
+REASON: Final = "reason"
+
+#: Columns of the snapshot's ``interactions.parquet``, in this order.
+INTERACTION_COLUMNS: Final = (USER_ID, ITEM_ID, TS, RATING, EVENT)
+#: Columns of the snapshot's ``items.parquet``.
+ITEM_COLUMNS: Final = (ITEM_ID, TITLE, CREATED_AT, AVAILABLE)
+#: Columns of the snapshot's ``users.parquet``.
+USER_COLUMNS: Final = (USER_ID, CREATED_AT, ACTIVE)
+
+IdType = Literal["bigint", "integer", "uuid", "text"]
+#: The SQL types an id may have in the published tables; every other one is refused by name.
+ID_TYPES: Final[tuple[IdType, ...]] = ("bigint", "integer", "uuid", "text")
+
+#: The source of a list's item when it comes from the time-decayed popularity fallback.
+POPULAR: Final = "popular"
+
+MICROSECONDS_PER_DAY: Final = 86_400_000_000

@@ -1,0 +1,393 @@
+"""From a validated snapshot to arrays: the encoded log, training sets, seen items.
+
+`Interactions` is the whole log before ``as_of`` with ids replaced by indexes, oldest first.
+`training_set` cuts rows out of it and aggregates them to one row per (user, item): the same function
+makes what a model is fitted on, a validation part and a holdout, so they can't differ in meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from scipy import sparse
+
+from recjobs.columns import (
+    ACTIVE,
+    AVAILABLE,
+    CREATED_AT,
+    EVENT,
+    ITEM_ID,
+    MICROSECONDS_PER_DAY,
+    RATING,
+    TS,
+    USER_ID,
+    IdType,
+)
+from recjobs.config import FeedbackSettings
+from recjobs.errors import ConfigError, DataError
+from recjobs.index import Index
+
+BoolArray = npt.NDArray[np.bool_]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+
+#: `Interactions.item_created` of an item whose creation time is unknown.
+NEVER = np.iinfo(np.int64).max
+_FILES = ("log.npz", "users.parquet", "items.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Interactions:
+    """The log of interactions before ``as_of``, encoded, ordered by (ts, user, item).
+
+    Attributes:
+        users: Every user with an interaction, and every eligible one.
+        items: Every item with an interaction, and every one created before ``as_of``.
+        user_idx: int32, ``(n_rows,)``.
+        item_idx: int32, ``(n_rows,)``.
+        ts: Microseconds since the epoch, UTC, int64, ``(n_rows,)``.
+        rating: float32, ``(n_rows,)``; NaN where the source has none.
+        event: Position in ``event_names``, int16, ``(n_rows,)``; -1 where the source has none.
+        event_names: Distinct event types, ascending.
+        eligible: bool, ``(n_users,)``; who gets a list.
+        available: bool, ``(n_items,)``; what may be recommended.
+        item_created: Microseconds, int64, ``(n_items,)``; `NEVER` where it is unknown.
+    """
+
+    users: Index
+    items: Index
+    user_idx: Int32Array
+    item_idx: Int32Array
+    ts: Int64Array
+    rating: Float32Array
+    event: npt.NDArray[np.int16]
+    event_names: tuple[str, ...]
+    eligible: BoolArray
+    available: BoolArray
+    item_created: Int64Array
+
+    def __post_init__(self) -> None:
+        n_rows = len(self.ts)
+        for name in ("user_idx", "item_idx", "rating", "event"):
+            _expect_length(name, getattr(self, name), n_rows)
+        _expect_length("eligible", self.eligible, len(self.users))
+        for name in ("available", "item_created"):
+            _expect_length(name, getattr(self, name), len(self.items))
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    def save(self, folder: Path) -> None:
+        """Write the log and both indexes into a folder."""
+        arrays = {
+            name: getattr(self, name)
+            for name in (
+                "user_idx", "item_idx", "ts", "rating", "event",
+                "eligible", "available", "item_created",
+            )
+        }  # fmt: skip
+        np.savez(folder / "log.npz", event_names=np.array(self.event_names, dtype=str), **arrays)
+        self.users.save(folder / "users.parquet")
+        self.items.save(folder / "items.parquet")
+
+    @classmethod
+    def load(cls, log: Path, users: Path, items: Path) -> Interactions:
+        """Read what `save` wrote, from the paths of its three files."""
+        with np.load(log, allow_pickle=False) as arrays:
+            values = {name: arrays[name] for name in arrays.files}
+        names = tuple(str(name) for name in values.pop("event_names"))
+        return cls(Index.load(users), Index.load(items), event_names=names, **values)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenItems:
+    """Per user, the items that must not be recommended again, in CSR form.
+
+    Attributes:
+        indptr: int64, ``(n_users + 1,)``.
+        indices: int32, ``(n_seen,)``; ascending and distinct within a user.
+    """
+
+    indptr: Int64Array
+    indices: Int32Array
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Interactions aggregated to one row per (user, item), in CSR order.
+
+    Attributes:
+        users: The users' index (shared by all sets cut from one log).
+        items: The items' index.
+        indptr: int64, ``(n_users + 1,)``; user ``u`` owns rows ``indptr[u]:indptr[u + 1]``.
+        item_idx: int32, ``(n_pairs,)``; ascending within a user.
+        rating: The last rating, float32, ``(n_pairs,)``; NaN where there is none.
+        weight: The decayed sum of the positives' weights, float32, ``(n_pairs,)``; 0 for a pair
+            that is not positive.
+        positive: bool, ``(n_pairs,)``.
+        ts: The last interaction, microseconds, int64, ``(n_pairs,)``.
+        trained: bool, ``(n_users,)``; users with enough history to be trained on.
+        candidates: bool, ``(n_items,)``; known before ``as_of``, available, with enough history
+            or newly created.
+        feedback: ``"explicit"`` (ratings) or ``"implicit"``.
+        as_of: Everything here happened before it; microseconds.
+    """
+
+    users: Index
+    items: Index
+    indptr: Int64Array
+    item_idx: Int32Array
+    rating: Float32Array
+    weight: Float32Array
+    positive: BoolArray
+    ts: Int64Array
+    trained: BoolArray
+    candidates: BoolArray
+    feedback: Literal["explicit", "implicit"]
+    as_of: int
+
+    @property
+    def n_users(self) -> int:
+        """Users in the index, with or without rows here."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Items in the index, with or without rows here."""
+        return len(self.items)
+
+    @property
+    def n_pairs(self) -> int:
+        """Distinct (user, item) pairs."""
+        return len(self.item_idx)
+
+    @property
+    def user_idx(self) -> Int32Array:
+        """The user of each pair, int32, ``(n_pairs,)``."""
+        return np.repeat(np.arange(self.n_users, dtype=np.int32), np.diff(self.indptr))
+
+    @property
+    def history(self) -> Int64Array:
+        """The number of pairs of each user, int64, ``(n_users,)``."""
+        return np.diff(self.indptr)
+
+    @property
+    def rating_range(self) -> tuple[float, float]:
+        """The least and the greatest rating; (nan, nan) without ratings."""
+        known = self.rating[~np.isnan(self.rating)]
+        return (float(known.min()), float(known.max())) if len(known) else (np.nan, np.nan)
+
+    def positives(self) -> sparse.csr_matrix:
+        """Return the trained users' positives, float32 CSR ``(n_users, n_items)`` of weights."""
+        keep = self.positive & self.trained[self.user_idx]
+        indptr = np.concatenate([[0], np.cumsum(keep)])[self.indptr]
+        shape = (self.n_users, self.n_items)
+        return sparse.csr_matrix((self.weight[keep], self.item_idx[keep], indptr), shape=shape)
+
+    def require_rows(self) -> None:
+        """Refuse an empty set.
+
+        Raises:
+            DataError: No trained user has a positive (or, with ratings, a rating).
+        """
+        usable = self.trained[self.user_idx]
+        usable &= ~np.isnan(self.rating) if self.feedback == "explicit" else self.positive
+        if not usable.any():
+            raise DataError(
+                f"the training set has nothing to learn from: {self.n_pairs} pairs, of which 0 are "
+                f"{'ratings' if self.feedback == 'explicit' else 'positives'} of users with enough "
+                "history. Check feedback.positive_at, feedback.event_weights and the holdout."
+            )
+
+
+def read_snapshot(
+    interactions: Path, items: Path, users: Path, *, id_types: tuple[IdType, IdType], as_of: int
+) -> Interactions:
+    """Encode a validated snapshot.
+
+    Args:
+        interactions: Parquet of `columns.INTERACTION_COLUMNS`, ordered by (ts, user, item).
+        items: Parquet of `columns.ITEM_COLUMNS`; without rows where no items table is configured.
+        users: Parquet of `columns.USER_COLUMNS`; without rows where no users table is configured.
+        id_types: The SQL types of user and item ids.
+        as_of: Microseconds; an item or user row that was created at or after it, or at an unknown
+            time and without an interaction, is left out.
+    """
+    log = pq.read_table(interactions)
+    item_rows = _known_before(pq.read_table(items), ITEM_ID, log[ITEM_ID], as_of)
+    user_rows = _known_before(pq.read_table(users), USER_ID, log[USER_ID], as_of)
+    user_index = Index.of(id_types[0], log[USER_ID], user_rows[USER_ID])
+    item_index = Index.of(id_types[1], log[ITEM_ID], item_rows[ITEM_ID])
+
+    # Without a users table everyone with an interaction is eligible; with one, only its rows are.
+    has_users = pq.read_metadata(users).num_rows > 0
+    eligible = np.full(len(user_index), not has_users)
+    eligible[user_index.encode(user_rows[USER_ID])] = _true_or_null(user_rows[ACTIVE])
+    available = np.ones(len(item_index), dtype=np.bool_)
+    item_created = np.full(len(item_index), NEVER, dtype=np.int64)
+    rows = item_index.encode(item_rows[ITEM_ID])
+    available[rows] = _true_or_null(item_rows[AVAILABLE])
+    item_created[rows] = _microseconds(item_rows[CREATED_AT])
+
+    event, event_names = _events(log[EVENT])
+    rating = pc.fill_null(log[RATING], float("nan"))
+    return Interactions(
+        users=user_index,
+        items=item_index,
+        user_idx=user_index.encode(log[USER_ID]),
+        item_idx=item_index.encode(log[ITEM_ID]),
+        ts=_microseconds(log[TS]),
+        rating=rating.to_numpy().astype(np.float32, copy=False),
+        event=event,
+        event_names=event_names,
+        eligible=eligible,
+        available=available,
+        item_created=item_created,
+    )
+
+
+def training_set(
+    log: Interactions, rows: BoolArray, as_of: int, feedback: FeedbackSettings
+) -> TrainingSet:
+    """Aggregate the chosen rows of the log to one row per (user, item).
+
+    The last rating counts; weights of positives are summed, each halved per half-life before
+    ``as_of``. A pair is positive by its last rating, or by any of its events.
+
+    Args:
+        log: The whole log.
+        rows: bool, ``(n_rows,)``; the rows to take.
+        as_of: Microseconds; the age of an interaction is counted from it.
+        feedback: What an interaction says.
+
+    Raises:
+        ConfigError: The settings name an event type or a rating that the log does not have.
+    """
+    users, items, ts = log.user_idx[rows], log.item_idx[rows], log.ts[rows]
+    positive, weight = _positives(log, rows, feedback)
+    if feedback.half_life_days is not None:
+        age_days = (as_of - ts) / MICROSECONDS_PER_DAY
+        weight = weight * np.exp2(-age_days / feedback.half_life_days)
+
+    # A stable sort keeps the log's time order within a pair: its last row is the newest.
+    pair = users.astype(np.int64) * len(log.items) + items
+    order = np.argsort(pair, kind="stable")
+    pair = pair[order]
+    last = np.append(pair[1:] != pair[:-1], np.ones(min(len(pair), 1), np.bool_)).nonzero()[0]
+    first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
+    newest = order[last]
+
+    rating = log.rating[rows][newest]
+    if feedback.event_weights:
+        positive = np.maximum.reduceat(positive[order], first) if len(first) else positive
+    else:
+        positive = positive[newest]
+    total = np.add.reduceat(np.where(weight > 0, weight, 0)[order], first) if len(first) else weight
+    history = np.bincount(users[newest], minlength=len(log.users))
+    item_rows = np.bincount(items, minlength=len(log.items))
+    known = (item_rows >= feedback.min_item_interactions) | (
+        (log.item_created < as_of) & (item_rows == 0)
+    )
+    return TrainingSet(
+        users=log.users,
+        items=log.items,
+        indptr=np.concatenate([[0], np.cumsum(history)]).astype(np.int64),
+        item_idx=items[newest],
+        rating=rating,
+        weight=np.where(positive, total, 0).astype(np.float32),
+        positive=positive,
+        ts=ts[newest],
+        trained=np.bincount(users, minlength=len(log.users)) >= feedback.min_user_interactions,
+        candidates=known & log.available,
+        feedback=feedback.kind,
+        as_of=as_of,
+    )
+
+
+def seen_items(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> SeenItems:
+    """Return what each user must not be recommended again.
+
+    Args:
+        log: The whole log.
+        rows: bool, ``(n_rows,)``; the rows that count as known.
+        as_of: Microseconds; "within 30 days" is counted back from it.
+        rule: ``feedback.exclude_seen``: ``"all"``, ``"none"``, ``"30d"`` or event types joined by
+            commas.
+
+    Raises:
+        ConfigError: The rule is none of these, or names an event type that the log does not have.
+    """
+    if rule == "none":
+        rows = np.zeros(len(log), dtype=np.bool_)
+    elif rule.removesuffix("d").isdecimal():
+        rows = rows & (log.ts >= as_of - int(rule.removesuffix("d")) * MICROSECONDS_PER_DAY)
+    elif rule != "all":
+        codes = _event_codes(log, [name.strip() for name in rule.split(",")], "exclude_seen")
+        rows = rows & np.isin(log.event, codes)
+    pair = np.unique(log.user_idx[rows].astype(np.int64) * len(log.items) + log.item_idx[rows])
+    user, item = np.divmod(pair, max(len(log.items), 1))
+    counts = np.bincount(user, minlength=len(log.users))
+    return SeenItems(np.concatenate([[0], np.cumsum(counts)]), item.astype(np.int32))
+
+
+def _positives(
+    log: Interactions, rows: BoolArray, feedback: FeedbackSettings
+) -> tuple[BoolArray, Float32Array]:
+    """Return which of the rows are positives, and each row's weight (0 where it is none)."""
+    if feedback.event_weights:
+        _event_codes(log, list(feedback.event_weights), "event_weights")
+        by_name = [feedback.event_weights.get(name, 0.0) for name in log.event_names]
+        weight = np.array([*by_name, 0.0], dtype=np.float32)[log.event[rows]]  # -1: no event
+        return weight > 0, weight
+    rating = log.rating[rows]
+    if feedback.kind == "explicit" and len(rating) and np.isnan(rating).all():
+        raise ConfigError(
+            'feedback.kind = "explicit" needs source.rating, the column of ratings; none was read'
+        )
+    # An interaction without a rating is a positive: to act on an item is to choose it.
+    positive = np.isnan(rating) | (rating >= feedback.positive_at)
+    return positive, positive.astype(np.float32)
+
+
+def _event_codes(log: Interactions, names: Sequence[str], setting: str) -> list[int]:
+    # One of several may be rare and absent on some night; all of them absent is a wrong name.
+    codes = [log.event_names.index(name) for name in names if name in log.event_names]
+    if not codes:
+        raise ConfigError(
+            f"feedback.{setting}: expected event types of the data, {list(log.event_names)}. "
+            f"Received: {list(names)}"
+        )
+    return codes
+
+
+def _events(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
+    names = sorted(name for name in pc.unique(column).to_pylist() if name is not None)
+    codes = pc.fill_null(pc.index_in(column, value_set=pa.array(names, column.type)), -1)
+    return codes.to_numpy().astype(np.int16), tuple(names)
+
+
+def _known_before(table: pa.Table, key: str, in_log: pa.ChunkedArray, as_of: int) -> pa.Table:
+    created = pc.fill_null(pc.less(table[CREATED_AT].cast(pa.int64()), as_of), False)
+    return table.filter(pc.or_(created, pc.is_in(table[key], value_set=in_log)))
+
+
+def _true_or_null(column: pa.ChunkedArray) -> BoolArray:
+    return np.asarray(pc.fill_null(column, True).to_numpy(), dtype=np.bool_)
+
+
+def _microseconds(column: pa.ChunkedArray) -> Int64Array:
+    return np.asarray(pc.fill_null(column.cast(pa.int64()), NEVER).to_numpy(), dtype=np.int64)
+
+
+def _expect_length(name: str, array: npt.NDArray[np.generic], expected: int) -> None:
+    if array.shape != (expected,):
+        raise DataError(f"{name}: expected shape ({expected},). Received: {array.shape}")

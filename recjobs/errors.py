@@ -1,0 +1,58 @@
+"""What can go wrong, by what the operator should do about it.
+
+    RecJobsError                 exit 1   a defect: report it with the traceback
+    ├── ConfigError              exit 2   fix the settings or the set-up, then run again
+    ├── DataError                exit 3   the inputs are wrong; last night's lists stay live
+    │   └── CheckFailedError     exit 3   an expectation set to "stop" did not hold
+    ├── GateError                exit 4   the new model is not good enough; last night's lists stay live
+    └── DatabaseError            exit 5   the database did not answer as it should: try again
+        └── LeaseHeldError       exit 6   another run of this job is at work: wait for it
+
+Only `DatabaseError` and its kin are worth a retry: the others fail the same way again until a
+person changes something. Airflow's retry rules and the command line's exit codes both follow
+this tree.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RecJobsError(Exception):
+    """Something failed in a way that recjobs knows; the message says what and how to mend it."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(RecJobsError):
+    """The settings or the set-up are wrong: fix them, a retry fails the same way."""
+
+    exit_code = 2
+
+
+class DataError(RecJobsError):
+    """The inputs are wrong: nothing was published, last night's lists stay live."""
+
+    exit_code = 3
+
+
+class CheckFailedError(DataError):
+    """An expectation whose level is "stop" did not hold: nothing was published."""
+
+
+class GateError(RecJobsError):
+    """The model did not pass the gate: the run is held, last night's lists stay live."""
+
+    exit_code = 4
+
+
+class DatabaseError(RecJobsError):
+    """The database failed or refused: nothing is half-written, a retry resumes the run."""
+
+    exit_code = 5
+
+
+class LeaseHeldError(DatabaseError):
+    """Another run of this job holds the lease: wait until it ends or its lease expires."""
+
+    exit_code = 6

@@ -1,0 +1,103 @@
+"""`Index`: the ids of one side, and the dense index of each.
+
+The order is the ids' own order in Postgres: numeric for integers, by bytes for text
+(``COLLATE "C"``), by bytes for uuid, which is held as its canonical lower-case text and sorts the
+same. An index therefore depends on the set of ids alone, and "ties are broken by item id" is the
+same as "ties are broken by item index".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recjobs.columns import ID_TYPES, IdType
+from recjobs.errors import DataError
+
+UNKNOWN = -1
+
+_ARROW: dict[IdType, pa.DataType] = {
+    "bigint": pa.int64(),
+    "integer": pa.int32(),
+    "uuid": pa.string(),
+    "text": pa.string(),
+}
+
+
+def arrow_type(id_type: IdType) -> pa.DataType:
+    """Return the Arrow type that holds ids of an SQL type."""
+    return _ARROW[id_type]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A two-way map between ids and dense indexes.
+
+    Attributes:
+        ids: Distinct ids, ascending, without nulls; the position of an id is its index.
+        id_type: The ids' SQL type.
+    """
+
+    ids: pa.Array
+    id_type: IdType
+
+    def __post_init__(self) -> None:
+        if self.id_type not in ID_TYPES:
+            raise DataError(f"id type: expected one of {ID_TYPES}. Received: {self.id_type!r}")
+        if self.ids.type != _ARROW[self.id_type]:
+            raise DataError(
+                f"ids of type {self.id_type}: expected {_ARROW[self.id_type]}. "
+                f"Received: {self.ids.type}"
+            )
+        if self.ids.null_count:
+            raise DataError(f"ids: expected no nulls. Received: {self.ids.null_count}")
+        ascending = pc.less(self.ids[:-1], self.ids[1:]) if len(self.ids) > 1 else None
+        if ascending is not None and not pc.all(ascending).as_py():
+            raise DataError("ids: expected distinct values in ascending order")
+
+    @classmethod
+    def of(cls, id_type: IdType, *columns: pa.Array | pa.ChunkedArray) -> Index:
+        """Build the index of every id that occurs in the columns."""
+        uniques = [pc.unique(column) for column in columns]
+        flat = [u.combine_chunks() if isinstance(u, pa.ChunkedArray) else u for u in uniques]
+        empty = pa.array([], _ARROW[id_type])
+        ids = pc.unique(pa.concat_arrays([empty, *(a.cast(_ARROW[id_type]) for a in flat)]))
+        return cls(ids.take(pc.array_sort_indices(ids)), id_type)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def encode(self, ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int32]:
+        """Return the index of each id, ``(n,)`` int32; -1 for an id that is not in the index."""
+        if isinstance(ids, pa.ChunkedArray):
+            ids = ids.combine_chunks()
+        # One look-up per distinct id, then a gather: a column repeats each id many times.
+        coded = ids.cast(self.ids.type).dictionary_encode()
+        found = pc.fill_null(pc.index_in(coded.dictionary, value_set=self.ids), UNKNOWN)
+        table = found.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        codes = pc.fill_null(coded.indices, len(table)).to_numpy(zero_copy_only=False)
+        return np.append(table, np.int32(UNKNOWN))[codes]
+
+    def decode(self, idx: npt.NDArray[np.integer] | Sequence[int]) -> pa.Array:
+        """Return the id of each index; null where the index is negative."""
+        idx = np.asarray(idx)
+        return self.ids.take(pa.array(idx, pa.int64(), mask=idx < 0))
+
+    def save(self, path: Path) -> None:
+        """Write the ids as Parquet; the id type goes into the schema's metadata."""
+        table = pa.table({"id": self.ids}).replace_schema_metadata({"id_type": self.id_type})
+        pq.write_table(table, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Index:
+        """Read an index that `save` wrote."""
+        table = pq.read_table(path)
+        id_type = (table.schema.metadata or {}).get(b"id_type", b"").decode()
+        return cls(table["id"].combine_chunks(), id_type)
