@@ -300,6 +300,7 @@ class LeaseSettings(Section):
     """One run of a job at a time."""
 
     ttl_seconds: float = Field(default=120.0, gt=0)  #: a silent holder loses the lease after it
+    handover_seconds: float = Field(default=900.0, gt=0)  #: between two stages of a run
 
 
 class ScheduleSettings(Section):

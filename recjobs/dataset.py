@@ -1,8 +1,9 @@
 """From a validated snapshot to arrays: the encoded log, training sets, seen items.
 
 `Interactions` is the whole log before ``as_of`` with ids replaced by indexes, oldest first.
-`training_set` cuts rows out of it and aggregates them to one row per (user, item): the same function
-makes what a model is fitted on, a validation part and a holdout, so they can't differ in meaning.
+`training_set` cuts rows out of it and aggregates them to one row per (user, item): the same
+function makes what a model is fitted on, a validation part and a holdout, so they can't differ in
+meaning.
 """
 
 from __future__ import annotations

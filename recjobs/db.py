@@ -22,6 +22,13 @@ from recjobs.errors import ConfigError, DatabaseError
 
 PgConnection = psycopg2.extensions.connection
 
+_MISSING = (
+    psycopg2.errors.UndefinedTable,
+    psycopg2.errors.UndefinedColumn,
+    psycopg2.errors.UndefinedFunction,
+    psycopg2.errors.InvalidSchemaName,
+)
+
 
 @contextmanager
 def connect(dsn: str, *, autocommit: bool = False) -> Iterator[PgConnection]:
@@ -54,8 +61,7 @@ def translated(error: psycopg2.Error) -> ConfigError | DatabaseError:
     """Return the error of our tree that says what to do about one of the driver's."""
     if isinstance(error, psycopg2.errors.InsufficientPrivilege):
         return ConfigError(f"a right is missing: {_first_line(error)}. See: recjobs doctor")
-    if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.UndefinedColumn
-                  | psycopg2.errors.InvalidSchemaName | psycopg2.errors.UndefinedFunction):  # fmt: skip
+    if isinstance(error, _MISSING):
         return ConfigError(
             f"{_first_line(error)}. If it is one of ours, run: recjobs migrate; "
             "if it is one of the source's, see: recjobs doctor"

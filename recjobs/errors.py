@@ -4,7 +4,7 @@
     ├── ConfigError              exit 2   fix the settings or the set-up, then run again
     ├── DataError                exit 3   the inputs are wrong; last night's lists stay live
     │   └── CheckFailedError     exit 3   an expectation set to "stop" did not hold
-    ├── GateError                exit 4   the new model is not good enough; last night's lists stay live
+    ├── GateError                exit 4   the model is not good enough; last night's lists stay live
     └── DatabaseError            exit 5   the database did not answer as it should: try again
         └── LeaseHeldError       exit 6   another run of this job is at work: wait for it
 

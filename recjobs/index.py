@@ -83,7 +83,8 @@ class Index:
         found = pc.fill_null(pc.index_in(coded.dictionary, value_set=self.ids), UNKNOWN)
         table = found.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
         codes = pc.fill_null(coded.indices, len(table)).to_numpy(zero_copy_only=False)
-        return np.append(table, np.int32(UNKNOWN))[codes]
+        encoded: npt.NDArray[np.int32] = np.append(table, np.int32(UNKNOWN))[codes]
+        return encoded
 
     def decode(self, idx: npt.NDArray[np.integer] | Sequence[int]) -> pa.Array:
         """Return the id of each index; null where the index is negative."""
