@@ -1,0 +1,283 @@
+"""The night: which stages, in which order, and what one stage hands to the next.
+
+The command line, the DAGs and the tests all come through here. A run is a row in the database and
+a folder of artifacts; a stage turns artifacts into more artifacts (`stages`). A stage that has
+committed does not run again, so a run resumes where it stopped, in any process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+from recjobs import __version__, errors, stages
+from recjobs.columns import POPULAR
+from recjobs.config import Settings
+from recjobs.errors import ConfigError, DatabaseError, GateError, RecJobsError
+from recjobs.progress import Progress, silent
+from recjobs.runs import Run, RunKey, RunStore
+from recjobs.stages import Night, run_folder
+
+StageState = Literal["done", "reused", "skipped"]
+#: Draws one stage's progress; left with an error, it shows the stage as failed.
+Watch = Callable[[str], AbstractContextManager[Progress]]
+
+#: A finished run is returned as it is when its key comes again.
+FINISHED: Final = ("stored", "held")
+STAGES: Final = (*stages.WORK, "verdict")
+#: After the gate held the model, only these have something left to do.
+_AFTER_HOLD: Final = ("report", "verdict")
+
+
+def run_night(
+    settings: Settings,
+    as_of: datetime,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    dry_run: bool = False,
+    watch: Watch | None = None,
+) -> Run:
+    """Run a whole night and return its run; a night of the same key that is finished is returned.
+
+    Raises:
+        RecJobsError: A stage failed, or the gate held the model; the report is written all the
+            same, and what was live stays live.
+    """
+    run = begin(settings, as_of, overrides=overrides, fresh=fresh, dry_run=dry_run)
+    if run.status not in FINISHED:
+        run_stages(settings, run.run_id, watch=watch)
+    return verdict(settings, run.run_id)
+
+
+def run_stages(settings: Settings, run_id: int, *, watch: Watch | None = None) -> None:
+    """Run what is left of a run, stage by stage; the report follows a failure too."""
+    watch = watch or _unwatched
+
+    def run(stage: str) -> None:
+        with watch(stage) as progress:
+            state = run_stage(settings, run_id, stage, progress)
+            if state != "done":
+                progress(1.0, state)
+
+    try:
+        for stage in STAGES[: STAGES.index("report")]:
+            run(stage)
+    except Exception:
+        with suppress(Exception):  # the night's own failure is the one to be told
+            run("report")
+        raise
+    else:
+        run("report")
+    finally:
+        run_store(settings).release(run_id)
+
+
+def begin(
+    settings: Settings,
+    as_of: datetime,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    dry_run: bool = False,
+    request: str | None = None,
+) -> Run:
+    """Open the run of this key, or find it, and take the job's lease for it.
+
+    Args:
+        settings: The job's settings.
+        as_of: Only interactions before it exist for this run.
+        overrides: Settings by dotted key, such as ``{"model.name": "ease"}``; a run with any does
+            not go live by itself.
+        fresh: Extract again, as a new run that supersedes the newest one of the same key.
+        dry_run: Stop after ``check``; no published table is touched.
+        request: Names the attempt (an Airflow DAG run); the same name gives the same run.
+
+    Raises:
+        LeaseHeldError: Another run of this job is at work.
+        ConfigError: A setting does not fit, or the tables were never migrated.
+    """
+    from recjobs import models
+
+    overrides = dict(overrides or {})
+    settings = settings.with_overrides(overrides)
+    models.check_params(settings.model.name, settings.model.params)
+    key = RunKey(
+        as_of=as_of.astimezone(UTC),
+        settings_hash=settings.hash(),
+        code_version=code_version(),
+        seed=settings.job.seed,
+        training_threads=settings.job.training_threads,
+    )
+    store = run_store(settings)
+    run = store.open(
+        key,
+        model=settings.model.name,
+        overrides=overrides,
+        dry_run=dry_run,
+        fresh=fresh,
+        request=request,
+        host=socket.gethostname(),
+        artifacts=settings.artifacts.root,
+    )
+    if run.status not in FINISHED:
+        with _lease(store, settings, run.run_id):
+            pass  # taken, and kept for the first stage
+    return run
+
+
+def run_stage(
+    settings: Settings, run_id: int, stage: str, progress: Progress = silent
+) -> StageState:
+    """Run one stage of a run, unless it has committed or the run has no use for it.
+
+    Returns:
+        ``"done"``, ``"reused"`` (it had committed before) or ``"skipped"`` (after a hold, in a dry
+        run, or where the lists are popularity's and no model is fitted).
+
+    Raises:
+        RecJobsError: The stage failed; the run's row says so.
+    """
+    if stage not in STAGES:
+        raise ConfigError(f"stage: expected one of {', '.join(STAGES)}. Received: {stage!r}")
+    if stage == "verdict":
+        verdict(settings, run_id)
+        return "done"
+    night = _night(settings, run_id)
+    if not _needed(night, stage):
+        return "skipped"
+    with _lease(night.store, night.settings, run_id):
+        return _work(night, stage, progress)
+
+
+def verdict(settings: Settings, run_id: int) -> Run:
+    """Return the run where it ended well, and give the job's lease back.
+
+    Raises:
+        GateError: The gate held the model.
+        RecJobsError: A stage failed; of the class that the stage raised.
+    """
+    store = run_store(settings)
+    store.release(run_id)
+    run = store.get(run_id)
+    if run.status == "held" or run.decision == "hold":
+        live = "popularity lists were published" if run.status == "stored" else "nothing changed"
+        raise GateError(f"run {run_id} is held, {live}: {run.rule}")
+    if run.status == "failed":
+        name, _, message = (run.error or "RecJobsError: unknown").partition(": ")
+        kind = getattr(errors, name, RecJobsError)
+        raise kind(f"run {run_id} failed in stage {run.stage}: {message}")
+    if run.status == "running":
+        raise DatabaseError(f"run {run_id} is not finished: its last stage is {run.stage}")
+    return run
+
+
+def promote(
+    settings: Settings, run_id: int, *, why: str, by: str, watch: Watch | None = None
+) -> Run:
+    """Make a run live because a person says so: a held one from refit on, a stored one at once.
+
+    Raises:
+        DataError: The run's lists are incomplete or hold seen items.
+        ConfigError: The run failed, or its artifacts are gone.
+    """
+    from recjobs import publish
+
+    store = run_store(settings)
+    run = store.get(run_id)
+    if run.status in ("held", "dry_run"):
+        rule = f"promoted by {by}: {why}"
+        store.update(run_id, status="running", decision="promoted", rule=rule, dry_run=False)
+        run_stages(settings, run_id, watch=watch)
+        run = store.get(run_id)
+    if run.status != "stored":
+        raise ConfigError(f"run {run_id}: expected a held or stored run. Received: {run.status}")
+    publish.promote(settings.target.resolve(), settings, run, by=by, why=why)
+    return store.get(run_id)
+
+
+def backfill_days(settings: Settings, since: datetime, until: datetime) -> Iterator[datetime]:
+    """Give the as_of of every night in ``[since, until)``, a day apart in the job's time zone."""
+    zone = ZoneInfo(settings.job.timezone)
+    local = since.astimezone(zone)
+    while local.astimezone(UTC) < until:
+        yield local.astimezone(UTC)
+        # Wall-clock arithmetic in the zone: a night stays at 00:00 over a change of the clocks.
+        local += timedelta(days=1)
+
+
+def run_store(settings: Settings) -> RunStore:
+    """Return the job's run tables."""
+    return RunStore(settings.target.resolve(), settings.job.db_schema)
+
+
+@cache
+def code_version() -> str:
+    """Return the version and a digest of the package's own sources, which decide the lists."""
+    package = Path(str(resources.files("recjobs")))
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:12]}"
+
+
+def _unwatched(stage: str) -> AbstractContextManager[Progress]:
+    return nullcontext(silent)
+
+
+def _lease(store: RunStore, settings: Settings, run_id: int) -> AbstractContextManager[None]:
+    lease = settings.lease
+    holder = f"{socket.gethostname()}:{os.getpid()}"
+    return store.lease(run_id, holder, lease.ttl_seconds, lease.handover_seconds)
+
+
+def _night(settings: Settings, run_id: int) -> Night:
+    store = run_store(settings)
+    run = store.get(run_id)
+    settings = settings.with_overrides(run.overrides)
+    if settings.hash() != run.key.settings_hash:
+        raise ConfigError(
+            f"run {run_id} began with other settings (hash {run.key.settings_hash}, now "
+            f"{settings.hash()}): put them back to finish it, or start a run with the new ones"
+        )
+    return Night(settings, run, run_folder(run), store)
+
+
+def _needed(night: Night, stage: str) -> bool:
+    if stage in _AFTER_HOLD:
+        return True
+    if night.run.status == "held" or (stage == "publish" and night.run.dry_run):
+        return False
+    return not (stage == "refit" and night.run.published_source == POPULAR)
+
+
+def _work(night: Night, stage: str, progress: Progress) -> StageState:
+    run_id, store = night.run.run_id, night.store
+    # The report speaks of how the run stands now: it is the one stage that is always made anew.
+    reuse = stage != "report" and night.folder.finished(stage)
+    if stage != "report":
+        store.update(run_id, status="running", stage=stage, error=None)
+    try:
+        if not reuse:
+            with night.folder.writing(stage) as out:
+                stages.WORK[stage](night, out, progress)
+        manifest = night.folder.manifest(stage)
+        if stage in stages.AFTER:
+            stages.AFTER[stage](night, manifest.summary)
+    except (RecJobsError, OSError, MemoryError, ArithmeticError, ValueError, TypeError) as error:
+        if stage != "report":
+            store.update(
+                run_id, status="failed", stage=stage, error=f"{type(error).__name__}: {error}"
+            )
+        raise
+    store.update(run_id, timings={stage: manifest.seconds})
+    return "reused" if reuse else "done"

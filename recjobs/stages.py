@@ -1,0 +1,272 @@
+"""What each stage reads, calls and tells the database.
+
+Two tables are the whole of it: `WORK` turns a night's artifacts into more artifacts, `AFTER` tells
+the database what a committed stage found. The second is idempotent: a resumed run says it again.
+Modules that are slow to import are imported by the stage that needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from recjobs.artifacts import RunFolder, StageOutput, read_json, write_json
+from recjobs.columns import POPULAR
+from recjobs.config import Settings
+from recjobs.expectations import Outcome, require
+from recjobs.progress import Progress
+from recjobs.runs import Run, RunStore
+
+if TYPE_CHECKING:
+    from recjobs.dataset import Interactions
+    from recjobs.evaluate import Champion
+    from recjobs.models import Model
+    from recjobs.split import Split
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """What a stage may use: the settings (overrides applied), the run, its artifacts."""
+
+    settings: Settings
+    run: Run
+    folder: RunFolder
+    store: RunStore
+
+    @property
+    def as_of(self) -> int:
+        """The run's instant in microseconds."""
+        return microseconds(self.run.key.as_of)
+
+
+def run_folder(run: Run) -> RunFolder:
+    """Return a run's artifacts."""
+    return RunFolder(run.artifacts, run.run_id, run.host)
+
+
+def microseconds(instant: datetime) -> int:
+    """Return an aware time as microseconds since the epoch, exactly."""
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _extract(night: Night, out: StageOutput, progress: Progress) -> None:
+    from recjobs.extract import extract
+
+    source = night.settings.source
+    extract(source, night.run.key.as_of, out, dsn=source.resolve(), progress=progress)
+
+
+def _validate(night: Night, out: StageOutput, progress: Progress) -> None:
+    from recjobs.validate import validate
+
+    expectations, as_of = night.settings.expectations, night.run.key.as_of
+    recent = night.store.recent_rows(as_of, expectations.volume_runs)
+    validate(night.folder, expectations, recent, as_of, out, progress)
+
+
+def _index(night: Night, out: StageOutput, progress: Progress) -> None:
+    from recjobs.dataset import read_snapshot
+    from recjobs.split import split
+
+    folder = night.folder
+    types = folder.manifest("extract").summary
+    log = read_snapshot(
+        folder.path("validate", "interactions.parquet"),
+        folder.path("extract", "items.parquet"),
+        folder.path("extract", "users.parquet"),
+        id_types=(types["user_id_type"], types["item_id_type"]),
+        as_of=night.as_of,
+    )
+    log.save(out.folder)
+    split(log, night.settings.holdout, night.as_of).save(out.folder / "split.npz")
+    out.summary = {"rows": len(log), "users": len(log.users), "items": len(log.items)}
+
+
+def _train(night: Night, out: StageOutput, progress: Progress) -> None:
+    from recjobs.train import train
+
+    train(_log(night), _split(night), night.settings, out, progress)
+
+
+def _evaluate(night: Night, out: StageOutput, progress: Progress) -> None:
+    from recjobs.evaluate import evaluate
+
+    champion, why_not = _champion(night)
+    model = _model(night, "train")
+    evaluate(model, _log(night), _split(night), night.settings, champion, out, progress)
+    out.summary.setdefault("no_champion", why_not)
+    out.summary["champion_run_id"] = champion.run_id if champion else None
+
+
+def _gate(night: Night, out: StageOutput, progress: Progress) -> None:
+    from recjobs.gate import gate
+
+    differences = read_json(night.folder.path("evaluate", "differences.json"))
+    live = night.store.anything_live()
+    decided = asdict(gate(differences, night.settings.gate, anything_live=live))
+    write_json(out.folder / "verdict.json", decided)
+    out.summary = decided
+
+
+def _refit(night: Night, out: StageOutput, progress: Progress) -> None:
+    from recjobs.train import refit
+
+    best_epoch = night.folder.manifest("train").summary["best_epoch"]
+    refit(_log(night), night.as_of, best_epoch, night.settings, out, progress)
+
+
+def _score(night: Night, out: StageOutput, progress: Progress) -> None:
+    from recjobs.score import score
+
+    popular_only = night.run.published_source == POPULAR
+    model = None if popular_only else _model(night, "refit")
+    score(model, _log(night), night.as_of, night.settings, out, progress)
+
+
+def _check(night: Night, out: StageOutput, progress: Progress) -> None:
+    from recjobs.check import check
+
+    reference = night.store.reference(night.run.key.as_of)
+    lists = run_folder(reference) if reference else None
+    known = lists is not None and lists.finished("score")
+    check(
+        night.folder.path("score", "lists.parquet"),
+        _log(night),
+        night.as_of,
+        lists.path("score", "lists.parquet") if lists and known else None,
+        night.settings,
+        out,
+        progress,
+    )
+    out.summary["reference_run_id"] = reference.run_id if reference and known else None
+
+
+def _publish(night: Night, out: StageOutput, progress: Progress) -> None:
+    from recjobs import publish
+
+    out.summary = publish.publish(
+        night.settings.target.resolve(), night.settings, night.run, night.folder, progress
+    )
+
+
+def _report(night: Night, out: StageOutput, progress: Progress) -> None:
+    from recjobs.report import report
+
+    history = night.store.metric_history(night.settings.gate.metric, night.run.key.as_of)
+    report(night.store.get(night.run.run_id), night.folder, out, metric_history=history)
+
+
+WORK: Final[dict[str, Callable[[Night, StageOutput, Progress], None]]] = {
+    "extract": _extract,
+    "validate": _validate,
+    "index": _index,
+    "train": _train,
+    "evaluate": _evaluate,
+    "gate": _gate,
+    "refit": _refit,
+    "score": _score,
+    "check": _check,
+    "publish": _publish,
+    "report": _report,
+}
+
+
+def _log(night: Night) -> Interactions:
+    from recjobs.dataset import Interactions
+
+    return Interactions.load(
+        *(night.folder.path("index", n) for n in ("log.npz", "users.parquet", "items.parquet"))
+    )
+
+
+def _split(night: Night) -> Split:
+    from recjobs.split import Split
+
+    return Split.load(night.folder.path("index", "split.npz"))
+
+
+def _model(night: Night, stage: str) -> Model:
+    from recjobs import models
+
+    return models.load(night.run.model, night.folder.folder(stage, "model"))
+
+
+def _champion(night: Night) -> tuple[Champion | None, str | None]:
+    """Return the newest once-live run's evaluated model, or None and why there is none."""
+    from recjobs.evaluate import Champion
+
+    run = night.store.reference(night.run.key.as_of)
+    if run is None:
+        return None, "no run with an earlier as_of has been live"
+    if run.published_source == POPULAR:
+        return None, f"run {run.run_id} published popularity lists: the floor stands for it"
+    theirs = Night(night.settings, run, run_folder(run), night.store)
+    if not theirs.folder.finished("train"):
+        return None, f"the artifacts of run {run.run_id} are no longer in {theirs.folder.url}"
+    split = _split(theirs)
+    return Champion(run.run_id, _model(theirs, "train"), _log(theirs), split), None
+
+
+def _after_extract(night: Night, summary: Mapping[str, Any]) -> None:
+    counts = {"extracted": summary["rows"]}
+    night.store.update(night.run.run_id, snapshot_digest=summary["digest"], counts=counts)
+
+
+def _after_validate(night: Night, summary: Mapping[str, Any]) -> None:
+    run_id = night.run.run_id
+    counts = {"rows": summary["rows"], "rejected": sum(summary["rejected"].values())}
+    night.store.update(run_id, counts=counts)
+    night.store.record_rejected(run_id, night.folder.path("validate", "rejected.parquet"))
+    _record(night, summary["outcomes"])
+
+
+def _after_index(night: Night, summary: Mapping[str, Any]) -> None:
+    counts = {"users": summary["users"], "items": summary["items"]}
+    night.store.update(night.run.run_id, counts=counts)
+
+
+def _after_evaluate(night: Night, summary: Mapping[str, Any]) -> None:
+    run_id = night.run.run_id
+    night.store.record_metrics(run_id, night.folder.path("evaluate", "metrics.parquet"))
+    night.store.update(run_id, champion_run_id=summary["champion_run_id"])
+
+
+def _after_gate(night: Night, summary: Mapping[str, Any]) -> None:
+    if night.run.decision == "promoted":
+        return  # a person has decided otherwise since
+    source = summary["publish"]
+    changes = {"decision": summary["decision"], "rule": summary["rule"]}
+    if source == "nothing":
+        night.store.update(night.run.run_id, status="held", **changes)
+    else:
+        night.store.update(night.run.run_id, published_source=source, **changes)
+
+
+def _after_check(night: Night, summary: Mapping[str, Any]) -> None:
+    night.store.update(night.run.run_id, reference_run_id=summary["reference_run_id"])
+    _record(night, summary["outcomes"])
+    if night.run.dry_run:
+        night.store.update(night.run.run_id, status="dry_run")
+
+
+def _after_publish(night: Night, summary: Mapping[str, Any]) -> None:
+    night.store.update(night.run.run_id, status="stored", counts={"lists": summary["rows"]})
+
+
+def _record(night: Night, rows: Sequence[Mapping[str, Any]]) -> None:
+    outcomes = [Outcome(**row) for row in rows]
+    night.store.record_outcomes(night.run.run_id, outcomes)
+    require(outcomes)
+
+
+AFTER: Final[dict[str, Callable[[Night, Mapping[str, Any]], None]]] = {
+    "extract": _after_extract,
+    "validate": _after_validate,
+    "index": _after_index,
+    "evaluate": _after_evaluate,
+    "gate": _after_gate,
+    "check": _after_check,
+    "publish": _after_publish,
+}
