@@ -421,7 +421,7 @@ def load_settings(path: str | Path, env: Mapping[str, str] | None = None) -> Set
         raise ConfigError(f"{path} can't be read as TOML: {error}") from error
     for name, value in env.items():
         if name.startswith(ENV_PREFIX):
-            _set(data, name.removeprefix(ENV_PREFIX).lower().split("__"), _env_value(value))
+            _set(data, name.removeprefix(ENV_PREFIX).lower().split("__"), parse_value(value))
     default_name = re.sub(r"[^a-z0-9_]", "_", path.stem.lower())
     data.setdefault("job", {}).setdefault("name", default_name)
     _anchor(data, path.resolve().parent)
@@ -469,7 +469,7 @@ def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
     data[keys[-1]] = value
 
 
-def _env_value(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """Return the variable's text as the TOML value it spells, else as a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

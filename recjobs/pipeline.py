@@ -54,6 +54,11 @@ def run_night(
             same, and what was live stays live.
     """
     run = begin(settings, as_of, overrides=overrides, fresh=fresh, dry_run=dry_run)
+    return finish(settings, run, watch=watch)
+
+
+def finish(settings: Settings, run: Run, *, watch: Watch | None = None) -> Run:
+    """Run what is left of an opened run and return it as it ended; raises as `run_night` does."""
     if run.status not in FINISHED:
         run_stages(settings, run.run_id, watch=watch)
     return verdict(settings, run.run_id)

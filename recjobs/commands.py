@@ -1,0 +1,266 @@
+"""What each command does: one function per command, called by `cli` with its arguments."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from recjobs import console, pipeline
+from recjobs.config import Settings, load_settings, parse_as_of, parse_value
+from recjobs.errors import ConfigError, DataError, GateError, RecJobsError
+from recjobs.runs import Run
+from recjobs.stages import run_folder
+
+_SHOWN_METRICS = ("ndcg@10", "recall@20", "hit_rate@10", "mrr", "rmse", "coverage")
+
+
+def init(args: argparse.Namespace) -> int:
+    """Propose a settings file."""
+    from recjobs.init import propose
+
+    dsn = args.dsn or os.environ.get(args.dsn_env)
+    if not dsn:
+        raise ConfigError(f"give --dsn, or set the environment variable {args.dsn_env}")
+    text = propose(dsn, dsn_env=args.dsn_env, schema=args.schema)
+    if args.json:
+        console.print_json({"toml": text})
+    elif args.output:
+        if Path(args.output).exists():
+            raise ConfigError(f"{args.output} is there already: move it away, or name another file")
+        Path(args.output).write_text(text, encoding="utf-8")
+        console.err.print(f"wrote {args.output}; next: recjobs doctor --config {args.output}")
+    else:
+        print(text, end="")
+    return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Check the set-up; 2 where something would fail a night."""
+    from recjobs.doctor import examine
+
+    findings = examine(load_settings(args.config))
+    if args.json:
+        console.print_json([asdict(finding) for finding in findings])
+    else:
+        marks = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "fail": "[red]✗[/red]"}
+        for finding in findings:
+            console.out.print(marks[finding.status], end=" ")
+            console.out.print(f"{finding.name}: {finding.message}", markup=False)
+            if finding.mend:
+                console.out.print(f"    → {finding.mend}", markup=False)
+    failed = any(finding.status == "fail" for finding in findings)
+    return ConfigError.exit_code if failed else 0
+
+
+def migrate(args: argparse.Namespace) -> int:
+    """Create or update the job's tables."""
+    from recjobs import migrate as migrations
+
+    settings = load_settings(args.config)
+    if args.print_sql:
+        print(migrations.script(settings, roles=not args.no_roles), end="")
+        return 0
+    applied = migrations.migrate(settings, roles=not args.no_roles)
+    if args.json:
+        console.print_json({"schema": settings.job.db_schema, "applied": applied})
+    else:
+        what = ", ".join(applied) if applied else "nothing to do"
+        console.out.print(f"schema {settings.job.db_schema}: {what}", markup=False)
+    return 0
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one night."""
+    settings = load_settings(args.config)
+    zone = settings.job.timezone
+    text = args.as_of or f"{datetime.now(ZoneInfo(zone)):%Y-%m-%d}"
+    return _nights(args, settings, [parse_as_of(text, zone)])
+
+
+def backfill(args: argparse.Namespace) -> int:
+    """Run a range of nights; a held or poisoned one does not stop those after it."""
+    settings = load_settings(args.config)
+    since, until = (parse_as_of(t, settings.job.timezone) for t in (args.since, args.until))
+    days = list(pipeline.backfill_days(settings, since, until))
+    if not days:
+        raise ConfigError(f"--until must be after --since. Received: {args.since} to {args.until}")
+    return _nights(args, settings, days)
+
+
+def stage(args: argparse.Namespace) -> int:
+    """Run one stage."""
+    settings = load_settings(args.config)
+    with console.stage_bar(args.name) as progress:
+        state = pipeline.run_stage(settings, args.run, args.name, progress)
+    if args.json:
+        console.print_json({"run_id": args.run, "stage": args.name, "state": state})
+    else:
+        console.out.print(f"run {args.run}, {args.name}: {state}", markup=False)
+    return 0
+
+
+def status(args: argparse.Namespace) -> int:
+    """Show what is live and the newest runs."""
+    store = pipeline.run_store(load_settings(args.config))
+    live, runs = store.live(), store.latest(args.limit)
+    publications = store.publications(args.limit)
+    if args.json:
+        console.print_json(
+            {
+                "live": asdict(live) if live else None,
+                "runs": [asdict(run) for run in runs],
+                "publications": publications,
+            }
+        )
+        return 0
+    if live is None:
+        console.out.print("Nothing is live yet.")
+    else:
+        since = publications[0]["live_from"] if publications else "?"
+        console.out.print(f"Live: run {live.run_id}, as of {live.key.as_of:%Y-%m-%d %H:%M} UTC, "
+                          f"since {since:%Y-%m-%d %H:%M}.")  # fmt: skip
+    console.out.print(console.runs_table(runs, live))
+    return 0
+
+
+def rollback(args: argparse.Namespace) -> int:
+    """Move the live pointer back."""
+    from recjobs import publish
+
+    settings = load_settings(args.config)
+    dsn = settings.target.resolve()
+    if args.unpin:
+        publish.unpin(dsn, settings, by=_who())
+        live = pipeline.run_store(settings).live()
+    else:
+        publish.rollback(dsn, settings, pin=args.pin, by=_who(), why=args.why)
+        live = pipeline.run_store(settings).live()
+    if args.json:
+        console.print_json({"live": asdict(live) if live else None, "pinned": args.pin})
+    else:
+        pinned = "; pinned until: recjobs rollback --unpin" if args.pin else ""
+        console.out.print(f"live: run {live.run_id if live else 'none'}{pinned}")
+    return 0
+
+
+def promote(args: argparse.Namespace) -> int:
+    """Make a run live by name."""
+    settings = load_settings(args.config)
+    run = pipeline.promote(settings, args.run, why=args.why, by=_who(), watch=console.stage_bar)
+    if args.json:
+        console.print_json(asdict(run))
+    else:
+        console.out.print(f"live: run {run.run_id}, as of {run.key.as_of:%Y-%m-%d %H:%M} UTC")
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    """Show one user's list."""
+    from recjobs import show as view
+
+    settings = load_settings(args.config)
+    live = pipeline.run_store(settings).live()
+    folder = run_folder(live) if live else None
+    user = view.show(
+        settings.target.resolve(), settings.job.db_schema, args.user, args.n, folder=folder
+    )
+    if args.json:
+        console.print_json(view.as_dict(user))
+    else:
+        console.out.print(view.render(user))
+    return 0
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Run, serve or stop the demo."""
+    from recjobs import demo as demonstration
+
+    folder = Path(args.folder).resolve()
+    if args.stop:
+        return demonstration.stop(folder)
+    return demonstration.run(folder, airflow=args.airflow)
+
+
+def _nights(args: argparse.Namespace, settings: Settings, days: Sequence[datetime]) -> int:
+    """Run nights in order; return the exit code of the worst."""
+    overrides = _overrides(args.set)
+    store = pipeline.run_store(settings)
+    results: list[dict[str, Any]] = []
+    code = 0
+    for as_of in days:
+        error: RecJobsError | None = None
+        opened = pipeline.begin(
+            settings, as_of, overrides=overrides, fresh=args.fresh, dry_run=args.dry_run
+        )
+        console.err.print(_opening(opened), markup=False)
+        try:
+            pipeline.finish(settings, opened, watch=console.stage_bar)
+        except (DataError, GateError) as held:
+            error, code = held, max(code, held.exit_code)
+        ended = store.get(opened.run_id)
+        results.append(_result(ended, error))
+        if not args.json:
+            _print_night(ended, store.live())
+            if error:
+                console.err.print(f"{type(error).__name__}: {error}", markup=False)
+    if args.json:
+        console.print_json(results[0] if args.command == "run" else results)
+    return code
+
+
+def _opening(run: Run) -> str:
+    name = f"run {run.run_id}, as of {run.key.as_of:%Y-%m-%d %H:%M} UTC"
+    if run.status in pipeline.FINISHED:
+        return f"{name}: finished before, returned as it is (--fresh extracts again)"
+    return f"{name}: {'resumed' if run.timings else 'started'}, model {run.model}"
+
+
+def _result(run: Run, error: RecJobsError | None) -> dict[str, Any]:
+    failure = f"{type(error).__name__}: {error}" if error else None
+    return {**asdict(run), "report": str(report_path(run)), "failure": failure}
+
+
+def _print_night(run: Run, live: Run | None) -> None:
+    folder = run_folder(run)
+    if folder.finished("evaluate"):
+        console.out.print(console.metrics_table(folder, _SHOWN_METRICS))
+    if run.rule:
+        console.out.print(f"Gate: {run.decision}. {run.rule}", markup=False)
+    is_live = live is not None and live.run_id == run.run_id
+    state = "live" if is_live else run.status
+    console.out.print(f"Run {run.run_id}, as of {run.key.as_of:%Y-%m-%d %H:%M} UTC: {state}.")
+    console.out.print(console.timings_line(run), markup=False)
+    console.out.print(f"Report: {report_path(run)}", markup=False)
+
+
+def report_path(run: Run) -> Path | str:
+    """Return where a run's report lies: a path, or the URL of an object store."""
+    url = f"{run.artifacts}/run-{run.run_id}/report/report.html"
+    return url if "://" in url else Path(url)
+
+
+def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    overrides = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise ConfigError(
+                f"--set: expected KEY=VALUE, as in model.name=ease. Received: {pair!r}"
+            )
+        overrides[key] = parse_value(value)
+    return overrides
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()}" if sys.platform != "win32" else "unknown"
