@@ -19,7 +19,7 @@ from recjobs.errors import ConfigError, DataError, GateError, RecJobsError
 from recjobs.runs import Run
 from recjobs.stages import run_folder
 
-_SHOWN_METRICS = ("ndcg@10", "recall@20", "hit_rate@10", "mrr", "rmse", "coverage")
+SHOWN_METRICS = ("ndcg@10", "recall@20", "hit_rate@10", "mrr", "rmse", "coverage")
 
 
 def init(args: argparse.Namespace) -> int:
@@ -166,12 +166,7 @@ def show(args: argparse.Namespace) -> int:
     """Show one user's list."""
     from recjobs import show as view
 
-    settings = load_settings(args.config)
-    live = pipeline.run_store(settings).live()
-    folder = run_folder(live) if live else None
-    user = view.show(
-        settings.target.resolve(), settings.job.db_schema, args.user, args.n, folder=folder
-    )
+    user = view.of(load_settings(args.config), args.user, args.n)
     if args.json:
         console.print_json(view.as_dict(user))
     else:
@@ -231,7 +226,7 @@ def _result(run: Run, error: RecJobsError | None) -> dict[str, Any]:
 def _print_night(run: Run, live: Run | None) -> None:
     folder = run_folder(run)
     if folder.finished("evaluate"):
-        console.out.print(console.metrics_table(folder, _SHOWN_METRICS))
+        console.out.print(console.metrics_table(folder, SHOWN_METRICS))
     if run.rule:
         console.out.print(f"Gate: {run.decision}. {run.rule}", markup=False)
     is_live = live is not None and live.run_id == run.run_id
