@@ -273,6 +273,7 @@ class CheckSettings(Section):
     completeness: Level = "stop"
     seen_items: Level = "stop"
     duplicates: Level = "stop"
+    candidates: Level = "stop"
     churn: Level = "warn"
     coverage: Level = "warn"
     max_churn: float = Field(default=0.95, ge=0, le=1)  #: share of a list replaced, mean of users
@@ -441,7 +442,9 @@ def _explain(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
         received = error.get("input")
-        shown = "" if isinstance(received, dict) else f" Received: {received!r}"
+        # A DSN that is refused may hold a password: it is not repeated.
+        hidden = isinstance(received, dict) or error["loc"][-1:] == ("dsn",)
+        shown = "" if hidden else f" Received: {received!r}"
         return f"{where or 'settings'}: {error['msg'].removeprefix('Value error, ')}.{shown}"
     *sections, key = (str(part) for part in error["loc"])
     known = _known_keys(sections)
