@@ -1,0 +1,238 @@
+"""Measures of ranked lists and of predicted ratings, with bootstrap intervals over users.
+
+Arrays in, arrays or floats out. A measure of accuracy gives one value per user, so that two models
+can be compared user by user: `paired_difference` resamples users, never models.
+
+A list is a row of ``recommended``, int32, ``(n_users, n)``, best first, -1 where it is shorter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, Int64Array
+
+Float64Array = npt.NDArray[np.float64]
+
+#: Counts that a bootstrap holds at a time: 32 MiB of int64.
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def hits(recommended: Int32Array, indptr: Int64Array, relevant: Int32Array) -> BoolArray:
+    """Tell which recommended items are relevant to their user.
+
+    Args:
+        recommended: int32, ``(n_users, n)``.
+        indptr: int64, ``(n_users + 1,)``; user ``u``'s relevant items are
+            ``relevant[indptr[u]:indptr[u + 1]]``.
+        relevant: int32; ascending and distinct within a user.
+
+    Returns:
+        bool, ``(n_users, n)``.
+    """
+    if not (recommended.size and len(relevant)):
+        return np.zeros(recommended.shape, dtype=np.bool_)
+    n_users = len(recommended)
+    stride = int(max(recommended.max(), relevant.max())) + 1
+    rows = np.arange(n_users, dtype=np.int64)
+    # One ascending key per (user, item): membership for everyone is one binary search.
+    known = np.repeat(rows, np.diff(indptr)) * stride + relevant
+    asked = rows[:, None] * stride + recommended
+    at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+    found: BoolArray = (known[at] == asked) & (recommended >= 0)
+    return found
+
+
+def ndcg(hit: BoolArray, n_relevant: Int64Array, k: int) -> Float64Array:
+    """Return each user's NDCG at k: binary gains, ideal over ``min(k, n_relevant)`` places.
+
+    Args:
+        hit: bool, ``(n_users, n)``, from `hits`.
+        n_relevant: int64, ``(n_users,)``.
+        k: The cutoff.
+
+    Returns:
+        float64, ``(n_users,)``; 0 for a user without relevant items.
+    """
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    gained = hit[:, :k] @ discount[: hit.shape[1]]
+    ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(n_relevant, k)]
+    return _share(gained, ideal)
+
+
+def recall(hit: BoolArray, n_relevant: Int64Array, k: int) -> Float64Array:
+    """Return each user's share of relevant items found in the first k, float64 ``(n_users,)``."""
+    found = hit[:, :k].sum(axis=1)
+    return _share(found, n_relevant)
+
+
+def hit_rate(hit: BoolArray, k: int) -> Float64Array:
+    """Return 1 for each user with a relevant item in the first k, else 0, float64."""
+    return hit[:, :k].any(axis=1).astype(np.float64)
+
+
+def mrr(hit: BoolArray) -> Float64Array:
+    """Return one over the rank of each user's first hit, 0 without one, float64 ``(n_users,)``."""
+    if not hit.shape[1]:
+        return np.zeros(len(hit))
+    return hit.any(axis=1) / (hit.argmax(axis=1) + 1.0)
+
+
+def exposure(recommended: Int32Array, candidates: BoolArray) -> Int64Array:
+    """Return in how many lists each candidate is, int64 ``(n_candidates,)``."""
+    counts = np.bincount(recommended[recommended >= 0], minlength=len(candidates))
+    return np.asarray(counts[candidates], dtype=np.int64)
+
+
+def coverage(exposed: Int64Array) -> float:
+    """Return the share of candidates that are in at least one list."""
+    return float((exposed > 0).mean()) if len(exposed) else 0.0
+
+
+def gini(exposed: Int64Array) -> float:
+    """Return the Gini index of exposure: 0 where all candidates get the same, near 1 where one
+    gets all; 0 without any exposure.
+    """  # noqa: D205 (one sentence)
+    total = exposed.sum()
+    if not total:
+        return 0.0
+    n = len(exposed)
+    rank = np.arange(1, n + 1)
+    return float(2 * (rank @ np.sort(exposed)) / (n * total) - (n + 1) / n)
+
+
+def mean_popularity(recommended: Int32Array, popularity: Float64Array) -> Float64Array:
+    """Return the mean popularity of each user's list.
+
+    Args:
+        recommended: int32, ``(n_users, n)``.
+        popularity: float64, ``(n_items,)``, such as the share of users who chose the item.
+
+    Returns:
+        float64, ``(n_users,)``; 0 for an empty list.
+    """
+    given = recommended >= 0
+    total = np.where(given, popularity[np.where(given, recommended, 0)], 0.0).sum(axis=1)
+    length = given.sum(axis=1)
+    return _share(total, length)
+
+
+def rmse(predicted: Float32Array, rating: Float32Array) -> float:
+    """Return the root of the mean squared error."""
+    return float(np.sqrt(np.mean((predicted.astype(np.float64) - rating) ** 2)))
+
+
+def mae(predicted: Float32Array, rating: Float32Array) -> float:
+    """Return the mean absolute error."""
+    return float(np.mean(np.abs(predicted.astype(np.float64) - rating)))
+
+
+def resample(values: Float64Array, draws: int, seed: int) -> Float64Array:
+    """Return the sums of values over users drawn with replacement, as many as there are.
+
+    Args:
+        values: float64, ``(n_users, n_columns)``.
+        draws: How many times the users are drawn.
+        seed: The same seed and number of users give the same draws, whatever the columns.
+
+    Returns:
+        float64, ``(draws, n_columns)``.
+    """
+    n_users = len(values)
+    rng = np.random.default_rng(seed)
+    block = max(1, _BLOCK // max(n_users, 1))
+    sums = np.empty((draws, values.shape[1]))
+    for start in range(0, draws, block):
+        size = min(block, draws - start)
+        drawn = rng.integers(0, n_users, (size, n_users))
+        drawn += np.arange(size)[:, None] * n_users
+        counts = np.bincount(drawn.ravel(), minlength=size * n_users).reshape(size, n_users)
+        sums[start : start + size] = counts.astype(np.float64) @ values
+    return sums
+
+
+def mean_interval(
+    values: Float64Array, *, draws: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> list[Interval]:
+    """Return the mean over users of each column, with its percentile bootstrap interval.
+
+    Args:
+        values: float64, ``(n_users, n_columns)``; at least one user.
+        draws: Bootstrap draws.
+        confidence: Such as 0.95.
+        seed: Of the draws.
+    """
+    means = resample(values, draws, seed) / len(values)
+    return _intervals(values.mean(axis=0), means, confidence)
+
+
+def paired_difference(
+    ours: Float64Array,
+    theirs: Float64Array,
+    *,
+    draws: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[Interval]:
+    """Return the mean of ours minus theirs per column, the same users drawn for both.
+
+    Args:
+        ours: float64, ``(n_users, n_columns)``; row ``u`` is the same user in both.
+        theirs: float64, ``(n_users, n_columns)``.
+        draws: Bootstrap draws.
+        confidence: Such as 0.95.
+        seed: Of the draws.
+    """
+    return mean_interval(ours - theirs, draws=draws, confidence=confidence, seed=seed)
+
+
+def root_mean_interval(
+    totals: Float64Array,
+    counts: Float64Array,
+    *,
+    root: bool,
+    draws: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Return a mean over pairs (or its root), with an interval over users, who own the pairs.
+
+    Args:
+        totals: float64, ``(n_users,)``; the sum of a user's errors (squared for an RMSE).
+        counts: float64, ``(n_users,)``; how many errors that are, at least 1.
+        root: Whether to take the square root.
+        draws: Bootstrap draws.
+        confidence: Such as 0.95.
+        seed: Of the draws.
+    """
+    sums = resample(np.column_stack([totals, counts]), draws, seed)
+    drawn = sums[:, :1] / sums[:, 1:]
+    value = np.array([totals.sum() / counts.sum()])
+    if root:
+        drawn, value = np.sqrt(drawn), np.sqrt(value)
+    return _intervals(value, drawn, confidence)[0]
+
+
+def _intervals(values: Float64Array, draws: Float64Array, confidence: float) -> list[Interval]:
+    tail = (1 - confidence) / 2
+    lows, highs = np.quantile(draws, [tail, 1 - tail], axis=0)
+    rows = zip(values, lows, highs, strict=True)
+    return [Interval(float(v), float(low), float(high)) for v, low, high in rows]
+
+
+def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Float64Array:
+    share: Float64Array = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    return share
