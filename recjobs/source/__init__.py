@@ -1,0 +1,21 @@
+"""The source as it is: its tables, their columns and types, and the queries that read them.
+
+catalog   what relations and columns there are, and of which types
+times     a time column of any kind: `< as_of` in the column's own type, and as an instant
+queries   the three queries of a snapshot, checked against the catalog
+"""
+
+from recjobs.source.catalog import Column, Relation, id_type, relation_of
+from recjobs.source.queries import Queries, id_types, plan
+from recjobs.source.times import TimeColumn
+
+__all__ = [
+    "Column",
+    "Queries",
+    "Relation",
+    "TimeColumn",
+    "id_type",
+    "id_types",
+    "plan",
+    "relation_of",
+]

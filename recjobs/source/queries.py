@@ -1,0 +1,243 @@
+"""The three queries of a snapshot, made from the settings and checked against the catalog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg2
+from psycopg2 import sql
+
+from recjobs import db
+from recjobs.columns import IdType
+from recjobs.config import SourceSettings
+from recjobs.errors import ConfigError
+from recjobs.source.catalog import Relation, first_line, id_type, relation_of
+from recjobs.source.times import TimeColumn
+
+_RATING_TYPES: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
+_INTEGERS: Final = ("integer", "bigint")
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """What to read from the source.
+
+    Attributes:
+        interactions: Gives `columns.INTERACTION_COLUMNS`.
+        items: Gives `columns.ITEM_COLUMNS`; None where no table of items is configured.
+        users: Gives `columns.USER_COLUMNS`; None where no table of users is configured.
+        user_id_type: What the ids of users become.
+        item_id_type: What the ids of items become.
+        expected_rows: The planner's guess at the number of interactions.
+    """
+
+    interactions: str
+    items: str | None
+    users: str | None
+    user_id_type: IdType
+    item_id_type: IdType
+    expected_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The settings and the relations that they name."""
+
+    settings: SourceSettings
+    interactions: Relation
+    items: Relation | None
+    users: Relation | None
+
+    @classmethod
+    def look(cls, connection: db.PgConnection, settings: SourceSettings) -> _Source:
+        interactions = relation_of(connection, settings)
+        if interactions is None:
+            raise ConfigError("source: give the interactions as table or sql_file")
+        items = relation_of(connection, settings.items)
+        return cls(settings, interactions, items, relation_of(connection, settings.users))
+
+    def user_id_type(self) -> IdType:
+        return _common_type("user_id", self.settings.user_id, self.interactions,
+                            self.settings.users.user_id, self.users)  # fmt: skip
+
+    def item_id_type(self) -> IdType:
+        return _common_type("item_id", self.settings.item_id, self.interactions,
+                            self.settings.items.item_id, self.items)  # fmt: skip
+
+    def time(self, relation: Relation, key: str, name: str) -> TimeColumn:
+        settings = self.settings
+        return TimeColumn.of(
+            relation, key, name, unit=settings.time_unit, zone=settings.source_timezone
+        )
+
+    def created(self, relation: Relation, name: str) -> sql.Composable:
+        if not name:
+            return sql.SQL("null::timestamptz")
+        return self.time(relation, "created_at", name).instant()
+
+
+def id_types(source: SourceSettings, dsn: str) -> tuple[IdType, IdType]:
+    """Return what the ids of users and of items become: the types of the published tables.
+
+    Raises:
+        ConfigError: A table or a column is missing, or ids of its type are refused.
+        DatabaseError: The server can't be reached.
+    """
+    with db.connect(dsn) as connection:
+        found = _Source.look(connection, source)
+        return found.user_id_type(), found.item_id_type()
+
+
+def plan(connection: db.PgConnection, source: SourceSettings, as_of: datetime) -> Queries:
+    """Make the queries of a snapshot.
+
+    Raises:
+        ConfigError: A table or a column is missing or of a type that does not fit, or an SQL file
+            or expression of the settings does not run.
+        DatabaseError: The server failed.
+    """
+    found = _Source.look(connection, source)
+    user_type, item_type = found.user_id_type(), found.item_id_type()
+    interactions = _interactions(found, as_of, user_type, item_type).as_string(connection)
+    items = _items(found, item_type)
+    users = _users(found, user_type)
+    queries = Queries(
+        interactions=interactions,
+        items=items.as_string(connection) if items else None,
+        users=users.as_string(connection) if users else None,
+        user_id_type=user_type,
+        item_id_type=item_type,
+        expected_rows=_explain(connection, interactions, found.interactions),
+    )
+    for text, relation in ((queries.items, found.items), (queries.users, found.users)):
+        if text and relation:
+            _explain(connection, text, relation)
+    return queries
+
+
+def _interactions(
+    found: _Source, as_of: datetime, user_type: IdType, item_type: IdType
+) -> sql.Composable:
+    settings, relation = found.settings, found.interactions
+    instant = found.time(relation, "time", settings.time)
+    return _template(
+        "extract/interactions",
+        user_value=_id(relation, "user_id", settings.user_id, user_type),
+        item_value=_id(relation, "item_id", settings.item_id, item_type),
+        ts_value=instant.instant(),
+        rating_value=_rating(relation, settings.rating),
+        event_value=_text(relation, "event", settings.event),
+        relation=relation.sql,
+        before=instant.before(as_of),
+    )
+
+
+def _items(found: _Source, item_type: IdType) -> sql.Composable | None:
+    settings, relation = found.settings.items, found.items
+    if relation is None:
+        return None
+    available = _flag(relation, "available", settings.available)
+    if settings.available_sql:
+        # Line breaks, for the expression may end in a comment.
+        available = sql.SQL("(\n{}\n)").format(sql.SQL(settings.available_sql))
+    return _template(
+        "extract/items",
+        item_value=_id(relation, "item_id", settings.item_id, item_type),
+        title_value=_text(relation, "title", settings.title),
+        created_value=found.created(relation, settings.created_at),
+        available_value=available,
+        relation=relation.sql,
+    )
+
+
+def _users(found: _Source, user_type: IdType) -> sql.Composable | None:
+    settings, relation = found.settings.users, found.users
+    if relation is None:
+        return None
+    return _template(
+        "extract/users",
+        user_value=_id(relation, "user_id", settings.user_id, user_type),
+        created_value=found.created(relation, settings.created_at),
+        active_value=_flag(relation, "active", settings.active),
+        relation=relation.sql,
+    )
+
+
+def _common_type(
+    key: str, name: str, interactions: Relation, other_name: str, other: Relation | None
+) -> IdType:
+    """Return the type that both relations' ids fit: the wider of two integers, else the same."""
+    column = interactions.column(key, name)
+    here = id_type(interactions, key, column)
+    if other is None:
+        return here
+    other_column = other.column(key, other_name)
+    there = id_type(other, key, other_column)
+    if here == there:
+        return here
+    if here in _INTEGERS and there in _INTEGERS:
+        return "bigint"
+    raise ConfigError(
+        f"{other.setting}.{key}: expected ids like those of {interactions.label}, {column.type}. "
+        f"Received: {other_column.type}, column {other_name} of {other.label}. Cast one of them in "
+        "a view or an SQL file."
+    )
+
+
+def _id(relation: Relation, key: str, name: str, as_type: IdType) -> sql.Composable:
+    cast = "text" if as_type == "uuid" else as_type
+    return sql.SQL("{}::{}").format(relation.column(key, name).sql, sql.SQL(cast))
+
+
+def _text(relation: Relation, key: str, name: str) -> sql.Composable:
+    if not name:
+        return sql.SQL("null::text")
+    return sql.SQL("{}::text").format(relation.column(key, name).sql)
+
+
+def _rating(relation: Relation, name: str) -> sql.Composable:
+    if not name:
+        return sql.SQL("null::float8")
+    column = relation.column("rating", name)
+    if column.type not in _RATING_TYPES:
+        raise ConfigError(
+            f"{relation.setting}.rating: expected a number, one of {', '.join(_RATING_TYPES)}. "
+            f"Received: {column.type}, column {name} of {relation.label}"
+        )
+    return sql.SQL("{}::float8").format(column.sql)
+
+
+def _flag(relation: Relation, key: str, name: str) -> sql.Composable:
+    if not name:
+        return sql.SQL("null::boolean")
+    column = relation.column(key, name)
+    if column.type != "boolean":
+        hint = f' Or set available_sql, such as available_sql = "{name} > 0".'
+        raise ConfigError(
+            f"{relation.setting}.{key}: expected a boolean column. Received: {column.type}, column "
+            f"{name} of {relation.label}.{hint if key == 'available' else ''}"
+        )
+    return column.sql
+
+
+def _template(name: str, **parts: sql.Composable) -> sql.Composed:
+    """Fill a query file's places with parts that are quoted already."""
+    text = (db.sql_folder() / f"{name}.sql").read_text(encoding="utf-8")
+    return sql.SQL(text).format(**parts)
+
+
+def _explain(connection: db.PgConnection, query: str, relation: Relation) -> int:
+    """Let the server check a query, and return how many rows its planner expects."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("explain (format json) {}").format(sql.SQL(query)))
+            plans: list[dict[str, Any]] = cursor.fetchall()[0][0]
+    except psycopg2.errors.InsufficientPrivilege:
+        raise
+    except (psycopg2.ProgrammingError, psycopg2.DataError) as error:
+        raise ConfigError(
+            f"{relation.setting}: the query on {relation.label} does not run: {first_line(error)}"
+        ) from error
+    return int(plans[0]["Plan"]["Plan Rows"])

@@ -1,0 +1,136 @@
+"""A time column of any kind: timestamptz, timestamp, date, epoch seconds or milliseconds.
+
+``as_of`` is converted to the column, never the column to ``as_of``, so that an index on the column
+serves. Only then is the column read as an instant, by the summer time rules that Postgres has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+from psycopg2 import sql
+
+from recjobs.errors import ConfigError
+from recjobs.source.catalog import Column, Relation
+
+TimeKind = Literal["timestamptz", "timestamp", "date", "s", "ms"]
+
+#: Times are clamped to these: what lies outside (infinities, years before Christ) is absurd anyway,
+#: and has no place in the 64 bits of a microsecond timestamp or in Python's datetime.
+FIRST: Final = datetime(1, 1, 2)
+LAST: Final = datetime(9999, 12, 30)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PER_SECOND: Final = {"s": 1, "ms": 1000}
+_KINDS: Final[dict[str, TimeKind]] = {
+    "timestamp with time zone": "timestamptz",
+    "timestamp without time zone": "timestamp",
+    "date": "date",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TimeColumn:
+    """A time column and what its values mean.
+
+    Attributes:
+        column: The column.
+        kind: Its type, or for an integer the unit since the epoch.
+        zone: The time zone of a timestamp's or a date's values.
+    """
+
+    column: Column
+    kind: TimeKind
+    zone: str = "UTC"
+
+    @classmethod
+    def of(cls, relation: Relation, key: str, name: str, *, unit: str, zone: str) -> TimeColumn:
+        """Look at the column that the setting ``key`` names.
+
+        Args:
+            relation: Where it is.
+            key: The setting that names it.
+            name: Its name.
+            unit: ``source.time_unit``.
+            zone: ``source.source_timezone``.
+
+        Raises:
+            ConfigError: There is no such column, its type holds no time, or the unit or the time
+                zone that its type needs is not set.
+        """
+        column = relation.column(key, name)
+        where = f"{relation.setting}.{key}: column {name} of {relation.label} is {column.type}"
+        if column.type in ("bigint", "integer"):
+            if unit not in _PER_SECOND:
+                raise ConfigError(
+                    f'{where}, so source.time_unit must say what it counts since 1970: "s" or "ms"'
+                )
+            return cls(column, "s" if unit == "s" else "ms")
+        if column.type not in _KINDS:
+            raise ConfigError(
+                f"{where}. Expected timestamptz, timestamp, date, or bigint or integer (epoch "
+                "seconds or milliseconds). Cast it in a view or an SQL file (source.sql_file)."
+            )
+        kind = _KINDS[column.type]
+        if kind == "timestamp" and not zone:
+            raise ConfigError(
+                f"{where}, so source.source_timezone must say in which time zone its values are, "
+                'such as "UTC" or "Europe/Paris"'
+            )
+        return cls(column, kind, zone or "UTC")
+
+    def before(self, as_of: datetime) -> sql.Composable:
+        """Return the condition that the column lies before an instant (or is null).
+
+        The comparison is with a constant of the column's own type. Where clocks go back, the local
+        time of ``as_of`` comes twice and lets up to an hour too much through: a second comparison,
+        of instants, takes that out.
+        """
+        condition = sql.SQL("{} < {}").format(self.column.sql, sql.Literal(self._bound(as_of)))
+        if self.kind in ("timestamp", "date"):
+            condition = sql.SQL("{} and {} < {}").format(
+                condition, self.instant(), sql.Literal(as_of)
+            )
+        if self.column.not_null:
+            return condition
+        return sql.SQL("({}) or {} is null").format(condition, self.column.sql)
+
+    def instant(self) -> sql.Composable:
+        """Return the column as timestamptz; for an epoch as bigint microseconds."""
+        clamped = self._clamped()
+        if self.kind in _PER_SECOND:
+            return sql.SQL("({})::bigint * {}").format(
+                clamped, sql.Literal(1_000_000 // _PER_SECOND[self.kind])
+            )
+        if self.kind == "timestamptz":
+            return clamped
+        return sql.SQL("({})::timestamp at time zone {}").format(clamped, sql.Literal(self.zone))
+
+    def _bound(self, as_of: datetime) -> datetime | date | int:
+        if self.kind in _PER_SECOND:
+            # An integer is below a fraction exactly where it is below the next whole number.
+            micros = (as_of - _EPOCH) // timedelta(microseconds=1)
+            return -(-micros * _PER_SECOND[self.kind] // 1_000_000)
+        if self.kind == "timestamptz":
+            return as_of
+        local = as_of.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
+        if self.kind == "timestamp":
+            return local
+        # A date is 00:00 of its day: today's is before any later time of today.
+        return local.date() + timedelta(days=local.time() > time.min)
+
+    def _clamped(self) -> sql.Composable:
+        low, high = (sql.Literal(self._limit(limit)) for limit in (FIRST, LAST))
+        return sql.SQL(
+            "case when {c} < {low} then {low} when {c} > {high} then {high} else {c} end"
+        ).format(c=self.column.sql, low=low, high=high)
+
+    def _limit(self, limit: datetime) -> datetime | date | int:
+        if self.kind in _PER_SECOND:
+            return int(limit.replace(tzinfo=UTC).timestamp()) * _PER_SECOND[self.kind]
+        if self.kind == "timestamptz":
+            return limit.replace(tzinfo=UTC)
+        return limit.date() if self.kind == "date" else limit

@@ -1,0 +1,9 @@
+-- Returns the items, in no order: id, title, when it was created, whether it may be recommended.
+-- Parameters: none (COPY takes none; the parts are filled in). Caller: recjobs.source.queries.
+select
+    {item_value} as item_id,
+    {title_value} as title,
+    {created_value} as created_at,
+    coalesce({available_value}, true) as available
+from {relation}
+where {item_value} is not null

@@ -1,0 +1,23 @@
+-- Returns the SQL name of each type; a domain gives the name of the type below it.
+-- Parameters: types, their oids. Caller: recjobs.source.catalog.
+with recursive walk as (
+    select
+        t.oid as origin,
+        t.oid,
+        t.typbasetype
+    from pg_catalog.pg_type as t
+    where t.oid = any(%(types)s::oid[])
+    union all
+    select
+        walk.origin,
+        t.oid,
+        t.typbasetype
+    from walk
+    inner join pg_catalog.pg_type as t on walk.typbasetype = t.oid
+)
+
+select
+    origin,
+    pg_catalog.format_type(oid, null) as name
+from walk
+where typbasetype = 0
