@@ -1,7 +1,6 @@
 # The commands for people and for CI. `make` lists them; each sets up what it needs.
 #
 #   PYTHON=/path/to/python3.12   which Python 3.11-3.13 to make the environment with
-#   SHAPE=...                    which data shape `make bench` runs on
 #   ARGS='...'                   passed on to recjobs, pytest or the benchmark
 
 SHELL := bash
@@ -50,8 +49,8 @@ check: $(READY)  ## lint, format, types, layers, SQL
 	$(BIN)/sqlfluff lint sql
 
 .PHONY: bench
-bench: $(BENCH_READY)  ## compare the speed with peers in one run (SHAPE=...)
-	$(BIN)/python -m tests.benchmarks.bench $(if $(SHAPE),--shape $(SHAPE)) $(ARGS)
+bench: $(BENCH_READY)  ## compare with others' methods in one run
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
 .PHONY: lock
 lock:  ## resolve requirements.lock anew (needs uv)
@@ -62,7 +61,7 @@ lock:  ## resolve requirements.lock anew (needs uv)
 .PHONY: clean
 clean:  ## remove .venv and the caches (stop the demo first)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find recjobs dags tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(wildcard recjobs dags tests) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Pythons are tried in this order; PYTHON= skips the search.
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)

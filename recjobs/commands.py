@@ -19,8 +19,6 @@ from recjobs.errors import ConfigError, DataError, GateError, RecJobsError
 from recjobs.runs import Run
 from recjobs.stages import run_folder
 
-SHOWN_METRICS = ("ndcg@10", "recall@20", "hit_rate@10", "mrr", "rmse", "coverage")
-
 
 def init(args: argparse.Namespace) -> int:
     """Propose a settings file."""
@@ -220,26 +218,20 @@ def _opening(run: Run) -> str:
 
 def _result(run: Run, error: RecJobsError | None) -> dict[str, Any]:
     failure = f"{type(error).__name__}: {error}" if error else None
-    return {**asdict(run), "report": str(report_path(run)), "failure": failure}
+    return {**asdict(run), "report": str(console.report_path(run)), "failure": failure}
 
 
 def _print_night(run: Run, live: Run | None) -> None:
     folder = run_folder(run)
     if folder.finished("evaluate"):
-        console.out.print(console.metrics_table(folder, SHOWN_METRICS))
+        console.out.print(console.metrics_table(folder))
     if run.rule:
         console.out.print(f"Gate: {run.decision}. {run.rule}", markup=False)
     is_live = live is not None and live.run_id == run.run_id
     state = "live" if is_live else run.status
     console.out.print(f"Run {run.run_id}, as of {run.key.as_of:%Y-%m-%d %H:%M} UTC: {state}.")
     console.out.print(console.timings_line(run), markup=False)
-    console.out.print(f"Report: {report_path(run)}", markup=False)
-
-
-def report_path(run: Run) -> Path | str:
-    """Return where a run's report lies: a path, or the URL of an object store."""
-    url = f"{run.artifacts}/run-{run.run_id}/report/report.html"
-    return url if "://" in url else Path(url)
+    console.out.print(f"Report: {console.report_path(run)}", markup=False)
 
 
 def _overrides(pairs: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -21,6 +22,8 @@ from rich.table import Table
 from recjobs.artifacts import RunFolder
 from recjobs.progress import Progress
 from recjobs.runs import Run
+
+_METRICS = ("ndcg@10", "recall@20", "hit_rate@10", "mrr", "rmse", "coverage")
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, stderr=True, soft_wrap=True)
@@ -57,11 +60,11 @@ def stage_bar(stage: str) -> Iterator[Progress]:
         err.print(last, markup=False, style="dim")
 
 
-def metrics_table(folder: RunFolder, metrics: Sequence[str]) -> Table:
+def metrics_table(folder: RunFolder) -> Table:
     """Return the evaluation of a run: a model per row, a metric with its interval per column."""
     rows = pq.read_table(folder.path("evaluate", "metrics.parquet")).to_pylist()
-    rows = [row for row in rows if row["segment"] == "all" and row["metric"] in metrics]
-    shown = [m for m in metrics if any(row["metric"] == m for row in rows)]
+    rows = [row for row in rows if row["segment"] == "all" and row["metric"] in _METRICS]
+    shown = [m for m in _METRICS if any(row["metric"] == m for row in rows)]
     users = max((row["users"] for row in rows), default=0)
     table = Table(title=f"On the holdout, {users:,} users, all items ranked", title_justify="left")
     table.add_column("model")
@@ -98,6 +101,12 @@ def timings_line(run: Run) -> str:
     """Return the stages' seconds in one line."""
     parts = [f"{stage} {seconds:.1f}" for stage, seconds in run.timings.items()]
     return f"{sum(run.timings.values()):.1f} s: " + ", ".join(parts)
+
+
+def report_path(run: Run) -> Path | str:
+    """Return where a run's report lies: a path, or the URL of an object store."""
+    url = f"{run.artifacts}/run-{run.run_id}/report/report.html"
+    return url if "://" in url else Path(url)
 
 
 def print_json(value: Any) -> None:

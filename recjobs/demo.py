@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from psycopg2 import sql
 
-from recjobs import commands, console, migrate, pipeline
+from recjobs import console, migrate, pipeline, show
 from recjobs.config import Settings, load_settings, parse_as_of
 from recjobs.db import PgConnection, connect, execute, query
 from recjobs.errors import ConfigError, DatabaseError, GateError
@@ -137,11 +137,11 @@ def _show(settings: Settings, config: Path, dsn: str) -> None:
     store = pipeline.run_store(settings)
     last = store.latest(1)[0]
     console.out.print()
-    console.out.print(console.metrics_table(run_folder(last), commands.SHOWN_METRICS))
+    console.out.print(console.metrics_table(run_folder(last)))
     console.out.print(f"Gate: {last.decision}. {last.rule}", markup=False)
     console.out.print(console.timings_line(last), markup=False)
     console.out.print()
-    console.out.print(commands.user_list(settings, str(USER), 10))
+    console.out.print(show.render(show.of(settings, str(USER), 10)))
     console.out.print("\nAsk the tables yourself:\n", style="bold")
     console.out.print(f"  {shlex.quote(str(_psql()))} {shlex.quote(dsn)}\n", markup=False)
     for text in _QUERIES:
@@ -150,7 +150,7 @@ def _show(settings: Settings, config: Path, dsn: str) -> None:
     for words in ("status", f"show {USER}", "rollback --help"):
         config_option = f" --config {os.path.relpath(config)}"
         console.out.print(f"  .venv/bin/recjobs {words}{config_option}", markup=False)
-    console.out.print(f"\nReport: {commands.report_path(last)}", markup=False)
+    console.out.print(f"\nReport: {console.report_path(last)}", markup=False)
     console.out.print("make demo-stop stops the server.")
 
 
@@ -190,9 +190,7 @@ def _ensure_role(connection: PgConnection) -> None:
     found = execute(connection, sql.SQL("select 1 from pg_roles where rolname = 'recjobs_demo'"))
     if not found:
         execute(connection, sql.SQL("create role recjobs_demo login createrole"))
-    found = execute(
-        connection, sql.SQL("select 1 from pg_database where datname = 'recjobs_demo'")
-    )
+    found = execute(connection, sql.SQL("select 1 from pg_database where datname = 'recjobs_demo'"))
     if not found:
         execute(connection, sql.SQL("create database recjobs_demo owner recjobs_demo"))
 
