@@ -1,0 +1,63 @@
+"""Fixtures that need a real Postgres: a server per session, a fresh database per test.
+
+`database` is what most tests want: the DSN of an empty database whose owner is an ordinary role
+that may create roles. `database_without_createrole` is the same for a role that may not.
+`each_database` runs the test on every server there is: the embedded 18 (or RECJOBS_DSN's), and
+the system's own older one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from servers import PLAIN, Server, embedded, system, system_binaries
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """The server that RECJOBS_DSN names, else an embedded one."""
+    if dsn := os.environ.get("RECJOBS_DSN"):
+        yield Server(dsn)
+    else:
+        with embedded() as server:
+            yield server
+
+
+@pytest.fixture(scope="session")
+def postgres15() -> Iterator[Server]:
+    """A second server, from the oldest system binaries of 15 or later; skips where there are none."""
+    binaries = system_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL 15 or later is installed on this system")
+    with system(binaries) as server:
+        yield server
+
+
+@pytest.fixture(params=["postgres", "postgres15"])
+def each_server(request: pytest.FixtureRequest) -> Server:
+    """Every server in turn."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture
+def database(postgres: Server) -> Iterator[str]:
+    """The DSN of an empty database, for its owner: no superuser, may create roles."""
+    with postgres.database() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def database_without_createrole(postgres: Server) -> Iterator[str]:
+    """The DSN of an empty database, for its owner: no superuser, may not create roles."""
+    with postgres.database(PLAIN) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def each_database(each_server: Server) -> Iterator[str]:
+    """`database`, on every server in turn."""
+    with each_server.database() as dsn:
+        yield dsn
