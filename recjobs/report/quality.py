@@ -1,0 +1,165 @@
+"""How good the model is: the evaluation's rows as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+
+from recjobs.artifacts import read_json
+from recjobs.columns import POPULAR
+from recjobs.gate import DECIDING_SEGMENT
+from recjobs.report.plots import Estimate, Plot, by_model, number
+
+#: In this order; the gate's metric goes first.
+_METRICS: Final = {
+    "ndcg@10": "NDCG at 10: relevant items among the first ten, the higher up the better; 0 to 1.",
+    "recall@20": "The share of a user's held-out items that are among the first twenty.",
+    "hit_rate@10": "The share of users with at least one held-out item among the first ten.",
+    "mrr": "1 / rank of the first held-out item, mean of users.",
+    "rmse": "Root mean squared error of predicted ratings; lower is better.",
+    "mae": "Mean absolute error of predicted ratings; lower is better.",
+    "coverage": "The share of candidate items that are on at least one list.",
+    "gini": "How unevenly recommendations are spread over items: 0 evenly, 1 all on one item.",
+    "mean_popularity": "Mean number of interactions of the items recommended.",
+}
+_SEGMENTS: Final = ("all", DECIDING_SEGMENT, "new", "light", "heavy")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a table: its text, and a smaller line below it."""
+
+    text: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table; one that is ``ours`` is marked."""
+
+    name: str
+    cells: list[Cell]
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of numbers: what its first column names, its other columns, its rows."""
+
+    corner: str
+    columns: list[Cell]
+    rows: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The section on quality.
+
+    Attributes:
+        plot: The gate's metric by model, of the users that the gate decides on.
+        differences: What the gate read: the model against each other, of the same users.
+        models: A model per row, a metric per column, of all users.
+        segments: A model per row, a segment per column, of the gate's metric.
+        glossary: What each metric that occurs means.
+        ours: The gate's metric of the run's model, of the users that the gate decides on.
+        floor: The same of popularity.
+        refused: Why the champion could not be compared; empty where it was, or where none is.
+    """
+
+    plot: Plot
+    differences: Table
+    models: Table
+    segments: Table
+    glossary: dict[str, str]
+    ours: float | None
+    floor: float | None
+    refused: str
+
+
+def read_quality(rows_path: Path, differences_path: Path, metric: str) -> Quality:
+    """Read the evaluation.
+
+    Args:
+        rows_path: ``metrics.parquet``.
+        differences_path: ``differences.json``.
+        metric: The gate's metric.
+    """
+    rows = pq.read_table(rows_path).to_pylist()
+    gated = read_json(differences_path)
+    ours = gated["challenger"]
+    found = {(row["model"], row["segment"], row["metric"]): row for row in rows}
+    models = list(dict.fromkeys([ours, *(row["model"] for row in rows)]))
+    metrics = _ordered({row["metric"] for row in rows}, [metric, *_METRICS])
+    segments = _ordered({row["segment"] for row in rows}, _SEGMENTS)
+
+    def table(columns: list[Cell], keys: Sequence[tuple[str, str]]) -> Table:
+        body = [
+            Row(model, [_cell(found.get((model, *key))) for key in keys], model == ours)
+            for model in models
+        ]
+        return Table("model", columns, body)
+
+    decisive = {
+        model: estimate(found[model, DECIDING_SEGMENT, metric])
+        for model in models
+        if (model, DECIDING_SEGMENT, metric) in found
+    }
+    return Quality(
+        plot=by_model(metric, decisive, ours),
+        differences=_differences(gated, metric),
+        models=table([Cell(m) for m in metrics], [("all", m) for m in metrics]),
+        segments=table(
+            [Cell(s, _users(found.get((ours, s, metric)))) for s in segments],
+            [(s, metric) for s in segments],
+        ),
+        glossary={m: _METRICS[m] for m in metrics if m in _METRICS},
+        ours=decisive[ours].value if ours in decisive else None,
+        floor=decisive[POPULAR].value if POPULAR in decisive else None,
+        refused=(gated["champion"] or {}).get("refused") or "",
+    )
+
+
+def _differences(gated: dict[str, Any], metric: str) -> Table:
+    columns = [Cell(metric, gated["challenger"]), Cell(metric, "the other"), Cell("difference")]
+    rows = [
+        Row(
+            row["against"],
+            [
+                Cell(number(row["challenger"])),
+                Cell(number(row["other"])),
+                Cell(f"{row['mean']:+.4f}", f"{row['low']:+.4f} to {row['high']:+.4f}"),
+            ],
+        )
+        for row in gated["differences"]
+        if row["segment"] == DECIDING_SEGMENT and row["metric"] == metric
+    ]
+    return Table("against", columns, rows)
+
+
+def estimate(row: dict[str, Any]) -> Estimate:
+    """Return a row's value with its interval, where it has one."""
+    low, high = row["low"], row["high"]
+    bounded = low is not None and high is not None and not (math.isnan(low) or math.isnan(high))
+    return Estimate(row["value"], low, high) if bounded else Estimate(row["value"])
+
+
+def _cell(row: dict[str, Any] | None) -> Cell:
+    if row is None or row["value"] is None or math.isnan(row["value"]):
+        return Cell("–")
+    known = estimate(row)
+    note = "" if known.low is None else f"{number(known.low)} to {number(known.high)}"
+    return Cell(number(known.value), note)
+
+
+def _users(row: dict[str, Any] | None) -> str:
+    return f"{row['users']:,} users" if row else ""
+
+
+def _ordered(present: set[str], order: Sequence[str]) -> list[str]:
+    known = [name for name in dict.fromkeys(order) if name in present]
+    return [*known, *sorted(present - set(known))]
