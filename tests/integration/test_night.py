@@ -1,0 +1,301 @@
+"""Whole nights against a real Postgres: in a row, twice, killed, poisoned, rolled back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recjobs.runs import Run
+
+import shop as shops
+from recjobs import pipeline, publish
+from recjobs.errors import CheckFailedError, ConfigError, GateError, LeaseHeldError
+from recjobs.stages import run_folder
+from servers import Server
+from shop import Shop, night
+
+
+@pytest.fixture
+def shop(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    return shops.open_shop(database, tmp_path, monkeypatch)
+
+
+def lists(run: Run) -> dict[str, bytes]:
+    """The bytes of everything that decides what readers get."""
+    folder = run_folder(run)
+    files = {
+        "index": ("log.npz", "users.parquet", "items.parquet", "split.npz"),
+        "score": ("lists.parquet", "popular.parquet", "similar.parquet"),
+    }
+    return {n: folder.path(s, n).read_bytes() for s, names in files.items() for n in names}
+
+
+def served(shop: Shop) -> list[tuple[object, ...]]:
+    return shop.execute(
+        "select user_id, rank, item_id, score, source, run_id from recs.recommendations"
+        " order by user_id, rank"
+    )
+
+
+def poison(shop: Shop) -> None:
+    """Shuffle the labels: who clicked what becomes chance, popularity stays as it was."""
+    shop.execute(
+        "create table app.true_clicks as table app.clicks;"
+        "with a as (select ctid, row_number() over (order by ctid) n from app.clicks),"
+        " b as (select item_id, row_number() over (order by md5(ctid::text)) n from app.clicks)"
+        " update app.clicks c set item_id = b.item_id from a join b using (n) where c.ctid = a.ctid"
+    )
+
+
+def cure(shop: Shop) -> None:
+    shop.execute("truncate app.clicks; insert into app.clicks table app.true_clicks")
+
+
+def test_two_nights_in_a_row(shop: Shop) -> None:
+    first = pipeline.run_night(shop.settings, night(24))
+    assert (first.status, first.decision, first.champion_run_id) == ("stored", "promote", None)
+    assert {row[5] for row in served(shop)} == {first.run_id}
+
+    second = pipeline.run_night(shop.settings, night(25))
+    assert (second.status, second.champion_run_id) == ("stored", first.run_id)
+    rows = served(shop)
+    assert {row[5] for row in rows} == {second.run_id}
+    users = shop.execute("select count(distinct user_id) from app.clicks")[0][0]
+    assert len(rows) == users * shop.settings.score.n
+    seen = shop.execute(
+        "select count(*) from recs.recommendations r join app.clicks c"
+        f" using (user_id, item_id) where c.clicked_at < '{night(25)}'"
+    )
+    assert seen == [(0,)]
+
+
+def test_the_same_key_returns_the_finished_run(shop: Shop) -> None:
+    first = pipeline.run_night(shop.settings, night(24))
+    again = pipeline.run_night(shop.settings, night(24))
+    assert again.run_id == first.run_id
+    assert shop.execute("select count(*) from recs.run") == [(1,)]
+
+
+def test_fresh_on_unchanged_data_gives_identical_lists(shop: Shop) -> None:
+    first = pipeline.run_night(shop.settings, night(24))
+    fresh = pipeline.run_night(shop.settings, night(24), fresh=True)
+    assert fresh.supersedes == first.run_id
+    assert fresh.snapshot_digest == first.snapshot_digest
+    assert lists(fresh) == lists(first)
+    assert {row[5] for row in served(shop)} == {fresh.run_id}
+
+
+def test_rows_at_or_after_as_of_change_nothing(shop: Shop) -> None:
+    first = pipeline.run_night(shop.settings, night(24))
+    shop.execute(
+        f"insert into app.clicks select user_id, 1000 + (random() * 119)::int, '{night(24)}'"
+        " from app.clicks;"
+        f"insert into app.clicks values (999999, 1001, '{night(26)}')"
+    )
+    fresh = pipeline.run_night(shop.settings, night(24), fresh=True)
+    assert lists(fresh) == lists(first)
+
+
+def test_late_rows_enter_only_with_fresh(shop: Shop) -> None:
+    first = pipeline.run_night(shop.settings, night(24))
+    shop.execute(f"insert into app.clicks values (1, 1119, '{night(3)}')")
+    assert pipeline.run_night(shop.settings, night(24)).run_id == first.run_id
+    fresh = pipeline.run_night(shop.settings, night(24), fresh=True)
+    assert fresh.counts["rows"] == first.counts["rows"] + 1
+
+
+def test_a_poisoned_night_is_held_and_changes_nothing(shop: Shop) -> None:
+    first = pipeline.run_night(shop.settings, night(24))
+    before = served(shop)
+    poison(shop)
+    with pytest.raises(GateError, match="is held"):
+        pipeline.run_night(shop.settings, night(25))
+    assert served(shop) == before
+    held = pipeline.run_store(shop.settings).latest(1)[0]
+    assert (held.status, held.decision) == ("held", "hold")
+    assert run_folder(held).finished("report")
+    assert not run_folder(held).finished("refit")
+
+    with pytest.raises(GateError, match="is held"):  # the same key: returned as it is
+        pipeline.run_night(shop.settings, night(25))
+    cure(shop)
+    third = pipeline.run_night(shop.settings, night(26))
+    assert third.champion_run_id == first.run_id
+
+
+def test_a_held_first_night_publishes_popular_lists(shop: Shop) -> None:
+    poison(shop)
+    with pytest.raises(GateError, match="popularity lists were published"):
+        pipeline.run_night(shop.settings, night(24))
+    assert {row[4] for row in served(shop)} == {"popular"}
+
+
+def test_a_held_run_can_be_promoted_by_name(shop: Shop) -> None:
+    pipeline.run_night(shop.settings, night(24))
+    poison(shop)
+    with pytest.raises(GateError):
+        pipeline.run_night(shop.settings, night(25))
+    held = pipeline.run_store(shop.settings).latest(1)[0]
+    promoted = pipeline.promote(shop.settings, held.run_id, why="a drill", by="me")
+    assert promoted.status == "stored"
+    assert {row[5] for row in served(shop)} == {held.run_id}
+
+
+def test_an_older_night_is_stored_not_live(shop: Shop) -> None:
+    newer = pipeline.run_night(shop.settings, night(25))
+    older = pipeline.run_night(shop.settings, night(24))
+    assert older.status == "stored"
+    assert {row[5] for row in served(shop)} == {newer.run_id}
+    stored = shop.execute(
+        f"select count(*) from recs.recommendations_history where run_id = {older.run_id}"
+    )
+    assert stored[0][0] > 0
+
+    pipeline.promote(shop.settings, older.run_id, why="the newer one is wrong", by="me")
+    assert {row[5] for row in served(shop)} == {older.run_id}
+
+
+def test_a_rolled_back_run_does_not_return(shop: Shop) -> None:
+    settings = shop.settings
+    first = pipeline.run_night(settings, night(24))
+    second = pipeline.run_night(settings, night(25))
+    publish.rollback(settings.target.resolve(), settings, pin=False, by="me", why="a drill")
+    assert {row[5] for row in served(shop)} == {first.run_id}
+    pipeline.run_night(settings, night(25), fresh=False)
+    assert {row[5] for row in served(shop)} == {first.run_id}
+    third = pipeline.run_night(settings, night(26))
+    assert {row[5] for row in served(shop)} == {third.run_id} != {second.run_id}
+
+
+def test_a_pin_stops_later_promotions(shop: Shop) -> None:
+    settings = shop.settings
+    first = pipeline.run_night(settings, night(24))
+    pipeline.run_night(settings, night(25))
+    dsn = settings.target.resolve()
+    publish.rollback(dsn, settings, pin=True, by="me", why="a drill")
+    pipeline.run_night(settings, night(26))
+    assert {row[5] for row in served(shop)} == {first.run_id}
+    publish.unpin(dsn, settings, by="me")
+    fourth = pipeline.run_night(settings, night(27))
+    assert {row[5] for row in served(shop)} == {fourth.run_id}
+
+
+def test_a_dry_run_touches_no_published_table_and_can_be_finished(shop: Shop) -> None:
+    dry = pipeline.run_night(shop.settings, night(24), dry_run=True)
+    assert dry.status == "dry_run"
+    assert served(shop) == []
+    assert shop.execute("select count(*) from recs.top_n_list") == [(0,)]
+    wet = pipeline.run_night(shop.settings, night(24))
+    assert (wet.run_id, wet.status) == (dry.run_id, "stored")
+    assert len(served(shop)) > 0
+
+
+def test_an_overridden_run_needs_promote(shop: Shop) -> None:
+    first = pipeline.run_night(shop.settings, night(24))
+    other = pipeline.run_night(shop.settings, night(25), overrides={"model.name": "item_knn"})
+    assert (other.model, other.status) == ("item_knn", "stored")
+    assert {row[5] for row in served(shop)} == {first.run_id}
+    pipeline.promote(shop.settings, other.run_id, why="better", by="me")
+    assert {row[5] for row in served(shop)} == {other.run_id}
+
+
+def test_a_failed_expectation_stops_the_night(shop: Shop) -> None:
+    pipeline.run_night(shop.settings, night(24))
+    before = served(shop)
+    shop.execute(f"delete from app.clicks where clicked_at >= '{night(5)}'")
+    with pytest.raises(CheckFailedError, match="volume"):
+        pipeline.run_night(shop.settings, night(25))
+    assert served(shop) == before
+    failed = pipeline.run_store(shop.settings).latest(1)[0]
+    assert (failed.status, failed.stage) == ("failed", "validate")
+    assert run_folder(failed).finished("report")
+    outcome = shop.execute(
+        f"select passed from recs.check_result where run_id = {failed.run_id} and name = 'volume'"
+    )
+    assert outcome == [(False,)]
+
+
+def test_changed_settings_do_not_finish_another_runs_night(shop: Shop) -> None:
+    run = pipeline.begin(shop.settings, night(24))
+    other = shop.settings.with_overrides({"holdout.days": 5})
+    with pytest.raises(ConfigError, match="other settings"):
+        pipeline.run_stage(other, run.run_id, "extract")
+
+
+def test_a_second_run_of_the_job_waits_for_the_lease(shop: Shop) -> None:
+    run = pipeline.begin(shop.settings, night(24))
+    with pytest.raises(LeaseHeldError, match=str(run.run_id)):
+        pipeline.begin(shop.settings, night(25))
+    pipeline.run_stages(shop.settings, run.run_id)
+    assert pipeline.run_night(shop.settings, night(25)).status == "stored"
+
+
+@pytest.mark.parametrize("stage", ["train", "score", "publish"])
+def test_a_killed_night_resumes_where_it_was(shop: Shop, stage: str) -> None:
+    whole = pipeline.run_night(shop.settings, night(24))
+    expected = lists(whole)
+    shop.execute("drop schema recs cascade")
+    shops.migrate.migrate(shop.settings)
+
+    # A process of its own, killed without warning as soon as the stage has begun.
+    code = (
+        "import os, signal, sys\n"
+        "from recjobs import pipeline, stages\n"
+        "from recjobs.config import load_settings, parse_as_of\n"
+        "work = stages.WORK[sys.argv[2]]\n"
+        "def die(night, out, progress):\n"
+        "    work(night, out, progress)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "stages.WORK[sys.argv[2]] = die\n"
+        "pipeline.run_night(load_settings(sys.argv[1]), parse_as_of(sys.argv[3], 'UTC'))\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(shop.config), stage, night(24).isoformat()],
+        env={**os.environ, "RECJOBS__ARTIFACTS__ROOT": str(shop.config.parent / "killed")},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    settings = shop.settings.with_overrides({"artifacts.root": str(shop.config.parent / "killed")})
+    run = pipeline.run_store(settings).latest(1)[0]
+    assert run.status == "running"
+    assert not run_folder(run).finished(stage)
+
+    # The dead process's lease is the same run's: it need not expire.
+    resumed = pipeline.run_night(settings, night(24))
+    assert resumed.run_id == run.run_id
+    assert lists(resumed) == expected
+    assert {row[5] for row in served(shop)} == {run.run_id}
+
+
+def test_each_stage_alone_gives_the_same_night(shop: Shop) -> None:
+    whole = pipeline.run_night(shop.settings, night(24))
+    fresh = pipeline.begin(shop.settings, night(24), fresh=True)
+    for stage in pipeline.STAGES:
+        pipeline.run_stage(shop.settings, fresh.run_id, stage)
+    assert lists(fresh) == lists(whole)
+    assert pipeline.run_stage(shop.settings, fresh.run_id, "score") == "reused"
+
+
+def test_source_and_target_on_two_servers(
+    database: str, postgres15: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgres15.database() as elsewhere:
+        shop = shops.open_shop(database, tmp_path, monkeypatch, target=elsewhere)
+        run = pipeline.run_night(shop.settings, night(24))
+        assert {row[5] for row in served(Shop(elsewhere, shop.config))} == {run.run_id}
+    assert shop.execute("select to_regnamespace('recs')") == [(None,)]
+
+
+@pytest.mark.parametrize("model", ["mf", "ncf"])
+def test_keras_nights_are_repeatable(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    shop = shops.open_shop(database, tmp_path, monkeypatch, model=model)
+    first = pipeline.run_night(shop.settings, night(24))
+    fresh = pipeline.run_night(shop.settings, night(24), fresh=True)
+    assert lists(fresh) == lists(first)
+    assert fresh.decision == "promote"
