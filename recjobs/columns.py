@@ -28,5 +28,7 @@ ID_TYPES: Final[tuple[IdType, ...]] = ("bigint", "integer", "uuid", "text")
 
 #: The source of a list's item when it comes from the time-decayed popularity fallback.
 POPULAR: Final = "popular"
+#: How the evaluation calls the live run's model, whatever its name is.
+CHAMPION: Final = "champion"
 
 MICROSECONDS_PER_DAY: Final = 86_400_000_000

@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from recjobs.columns import POPULAR
+from recjobs.columns import CHAMPION, POPULAR
 from recjobs.config import GateSettings
 
-#: The segment that decides, and how a champion is called in ``differences.json``.
 DECIDING_SEGMENT: Final = "known"
-CHAMPION: Final = "champion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +111,17 @@ def _passed(
         if floor is None
         else f"{name} has {_figures(floor)}, at or above {1 + settings.min_lift_over_popular:g} × "
         f"{POPULAR}'s",
-        _champion_reason(differences["champion"], champion, settings),
+        _champion_reason(differences["no_champion"], champion, settings),
     ]
     return Verdict("promote", "; ".join(reasons) + ".", "model")
 
 
 def _champion_reason(
-    about: Mapping[str, Any] | None, row: Mapping[str, Any] | None, settings: GateSettings
+    why_none: str | None, row: Mapping[str, Any] | None, settings: GateSettings
 ) -> str:
     if row is not None:
         return f"no loss beyond gate.max_drop = {settings.max_drop:.0%}: {_figures(row)}"
-    if about is None:
-        return "there is no champion yet, so the floor alone decides"
-    return f"the champion can't be compared ({about['refused']}), so the floor alone decides"
+    return f"the floor alone decides, for there is no champion: {why_none or 'none was named'}"
 
 
 def _figures(row: Mapping[str, Any]) -> str:

@@ -9,17 +9,31 @@ A list is a row of ``recommended``, int32, ``(n_users, n)``, best first, -1 wher
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from recjobs.dataset import BoolArray, Float32Array, Int32Array, Int64Array
+from recjobs.dataset import BoolArray, Int32Array, Int64Array
 
 Float64Array = npt.NDArray[np.float64]
 
 #: Counts that a bootstrap holds at a time: 32 MiB of int64.
 _BLOCK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """How intervals are drawn.
+
+    Attributes:
+        draws: How many times the users are drawn with replacement.
+        confidence: Such as 0.95.
+        seed: The same seed and number of users give the same draws.
+    """
+
+    draws: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +95,22 @@ def recall(hit: BoolArray, n_relevant: Int64Array, k: int) -> Float64Array:
 
 def hit_rate(hit: BoolArray, k: int) -> Float64Array:
     """Return 1 for each user with a relevant item in the first k, else 0, float64."""
-    return hit[:, :k].any(axis=1).astype(np.float64)
+    found: BoolArray = np.asarray(hit[:, :k].any(axis=1))
+    return found.astype(np.float64)
 
 
 def mrr(hit: BoolArray) -> Float64Array:
     """Return one over the rank of each user's first hit, 0 without one, float64 ``(n_users,)``."""
     if not hit.shape[1]:
         return np.zeros(len(hit))
-    return hit.any(axis=1) / (hit.argmax(axis=1) + 1.0)
+    return _share(hit.any(axis=1), hit.argmax(axis=1) + 1)
 
 
 def exposure(recommended: Int32Array, candidates: BoolArray) -> Int64Array:
     """Return in how many lists each candidate is, int64 ``(n_candidates,)``."""
     counts = np.bincount(recommended[recommended >= 0], minlength=len(candidates))
-    return np.asarray(counts[candidates], dtype=np.int64)
+    exposed: Int64Array = counts[candidates]
+    return exposed
 
 
 def coverage(exposed: Int64Array) -> float:
@@ -130,30 +146,29 @@ def mean_popularity(recommended: Int32Array, popularity: Float64Array) -> Float6
     return _share(total, length)
 
 
-def rmse(predicted: Float32Array, rating: Float32Array) -> float:
-    """Return the root of the mean squared error."""
-    return float(np.sqrt(np.mean((predicted.astype(np.float64) - rating) ** 2)))
+def rmse(error: Float64Array) -> float:
+    """Return the root of the mean square of errors, predicted minus true."""
+    return float(np.sqrt(np.mean(error**2)))
 
 
-def mae(predicted: Float32Array, rating: Float32Array) -> float:
-    """Return the mean absolute error."""
-    return float(np.mean(np.abs(predicted.astype(np.float64) - rating)))
+def mae(error: Float64Array) -> float:
+    """Return the mean of the errors' sizes."""
+    return float(np.mean(np.abs(error)))
 
 
-def resample(values: Float64Array, draws: int, seed: int) -> Float64Array:
+def resample(values: Float64Array, bootstrap: Bootstrap) -> Float64Array:
     """Return the sums of values over users drawn with replacement, as many as there are.
 
     Args:
-        values: float64, ``(n_users, n_columns)``.
-        draws: How many times the users are drawn.
-        seed: The same seed and number of users give the same draws, whatever the columns.
+        values: float64, ``(n_users, n_columns)``; at least one user.
+        bootstrap: The draws, the same for every column.
 
     Returns:
         float64, ``(draws, n_columns)``.
     """
-    n_users = len(values)
-    rng = np.random.default_rng(seed)
-    block = max(1, _BLOCK // max(n_users, 1))
+    n_users, draws = len(values), bootstrap.draws
+    rng = np.random.default_rng(bootstrap.seed)
+    block = max(1, _BLOCK // n_users)
     sums = np.empty((draws, values.shape[1]))
     for start in range(0, draws, block):
         size = min(block, draws - start)
@@ -164,75 +179,56 @@ def resample(values: Float64Array, draws: int, seed: int) -> Float64Array:
     return sums
 
 
-def mean_interval(
-    values: Float64Array, *, draws: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> list[Interval]:
+def mean_interval(values: Float64Array, bootstrap: Bootstrap) -> list[Interval]:
     """Return the mean over users of each column, with its percentile bootstrap interval.
 
     Args:
         values: float64, ``(n_users, n_columns)``; at least one user.
-        draws: Bootstrap draws.
-        confidence: Such as 0.95.
-        seed: Of the draws.
+        bootstrap: The draws.
     """
-    means = resample(values, draws, seed) / len(values)
-    return _intervals(values.mean(axis=0), means, confidence)
+    means = resample(values, bootstrap) / len(values)
+    return _intervals(values.mean(axis=0), means, bootstrap)
 
 
 def paired_difference(
-    ours: Float64Array,
-    theirs: Float64Array,
-    *,
-    draws: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    ours: Float64Array, theirs: Float64Array, bootstrap: Bootstrap
 ) -> list[Interval]:
     """Return the mean of ours minus theirs per column, the same users drawn for both.
 
     Args:
         ours: float64, ``(n_users, n_columns)``; row ``u`` is the same user in both.
         theirs: float64, ``(n_users, n_columns)``.
-        draws: Bootstrap draws.
-        confidence: Such as 0.95.
-        seed: Of the draws.
+        bootstrap: The draws.
     """
-    return mean_interval(ours - theirs, draws=draws, confidence=confidence, seed=seed)
+    return mean_interval(ours - theirs, bootstrap)
 
 
-def root_mean_interval(
-    totals: Float64Array,
-    counts: Float64Array,
-    *,
-    root: bool,
-    draws: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Return a mean over pairs (or its root), with an interval over users, who own the pairs.
+def error_intervals(
+    error: Float64Array, owner: Int64Array, bootstrap: Bootstrap
+) -> tuple[Interval, Interval]:
+    """Return RMSE and MAE over pairs, with intervals over the users who own the pairs.
 
     Args:
-        totals: float64, ``(n_users,)``; the sum of a user's errors (squared for an RMSE).
-        counts: float64, ``(n_users,)``; how many errors that are, at least 1.
-        root: Whether to take the square root.
-        draws: Bootstrap draws.
-        confidence: Such as 0.95.
-        seed: Of the draws.
+        error: Predicted minus true, float64, ``(n_pairs,)``; at least one.
+        owner: Whose pair it is, int64, ``(n_pairs,)``.
+        bootstrap: The draws.
     """
-    sums = resample(np.column_stack([totals, counts]), draws, seed)
-    drawn = sums[:, :1] / sums[:, 1:]
-    value = np.array([totals.sum() / counts.sum()])
-    if root:
-        drawn, value = np.sqrt(drawn), np.sqrt(value)
-    return _intervals(value, drawn, confidence)[0]
+    _, user = np.unique(owner, return_inverse=True)
+    totals = [np.bincount(user), np.bincount(user, error**2), np.bincount(user, np.abs(error))]
+    pairs, squares, absolutes = resample(np.column_stack(totals).astype(np.float64), bootstrap).T
+    drawn = np.column_stack([np.sqrt(squares / pairs), absolutes / pairs])
+    found = _intervals(np.array([rmse(error), mae(error)]), drawn, bootstrap)
+    return found[0], found[1]
 
 
-def _intervals(values: Float64Array, draws: Float64Array, confidence: float) -> list[Interval]:
-    tail = (1 - confidence) / 2
-    lows, highs = np.quantile(draws, [tail, 1 - tail], axis=0)
+def _intervals(values: Float64Array, drawn: Float64Array, bootstrap: Bootstrap) -> list[Interval]:
+    tail = (1 - bootstrap.confidence) / 2
+    lows, highs = np.quantile(drawn, [tail, 1 - tail], axis=0)
     rows = zip(values, lows, highs, strict=True)
     return [Interval(float(v), float(low), float(high)) for v, low, high in rows]
 
 
-def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Float64Array:
-    share: Float64Array = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+def _share(part: npt.ArrayLike, whole: npt.ArrayLike) -> Float64Array:
+    whole = np.asarray(whole)
+    share: Float64Array = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
     return share

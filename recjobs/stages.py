@@ -95,8 +95,16 @@ def _evaluate(night: Night, out: StageOutput, progress: Progress) -> None:
 
     champion, why_not = _champion(night)
     model = _model(night, "train")
-    evaluate(model, _log(night), _split(night), night.settings, champion, out, progress)
-    out.summary.setdefault("no_champion", why_not)
+    evaluate(
+        model,
+        _log(night),
+        _split(night),
+        night.settings,
+        champion,
+        out,
+        progress,
+        no_champion=why_not,
+    )
     out.summary["champion_run_id"] = champion.run_id if champion else None
 
 
@@ -133,6 +141,7 @@ def _check(night: Night, out: StageOutput, progress: Progress) -> None:
     known = lists is not None and lists.finished("score")
     check(
         night.folder.path("score", "lists.parquet"),
+        night.folder.path("score", "popular.parquet"),
         _log(night),
         night.as_of,
         lists.path("score", "lists.parquet") if lists and known else None,

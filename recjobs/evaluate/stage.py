@@ -1,0 +1,138 @@
+"""The evaluate stage: every model's lists over the same held-out rows, and how they differ.
+
+Ranking is over the full catalogue, without sampled negatives. The evaluated model, the baselines
+and the champion make their lists the way published lists are made, fallback included, from what was
+known at the split's cutoff.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recjobs import models
+from recjobs.artifacts import StageOutput, write_json
+from recjobs.columns import CHAMPION, POPULAR
+from recjobs.config import Settings
+from recjobs.dataset import Int32Array, Interactions
+from recjobs.evaluate.champion import Champion, champion_lists, refusal
+from recjobs.evaluate.holdout import Holdout, holdout
+from recjobs.evaluate.ranking import ranked
+from recjobs.evaluate.ratings import rating_rows
+from recjobs.evaluate.table import (
+    SCHEMA,
+    Row,
+    accuracy,
+    differences,
+    exposure_rows,
+    ranking_rows,
+)
+from recjobs.metrics import Bootstrap
+from recjobs.models import Model, RatingModel
+from recjobs.progress import Progress
+from recjobs.split import Split
+
+
+def evaluate(
+    model: Model,
+    log: Interactions,
+    split: Split,
+    settings: Settings,
+    champion: Champion | None,
+    out: StageOutput,
+    progress: Progress,
+    *,
+    no_champion: str | None = None,
+) -> None:
+    """Judge the evaluated model, the baselines and the champion.
+
+    Leaves ``metrics.parquet``, one row per (model, segment, metric) with the value, its interval
+    (null for coverage and Gini, which no resampling of users estimates) and the users it is over,
+    and ``differences.json``, what the gate reads.
+
+    Args:
+        model: Fitted on the split's fit and validation rows only.
+        log: The whole log.
+        split: Its parts.
+        settings: Of the job.
+        champion: The live run's evaluated model, None where there is none.
+        out: Where the files go; the summary counts what was judged.
+        progress: Told the share of models done.
+        no_champion: Why there is none.
+    """
+    judged = holdout(log, split, settings)
+    if champion is not None and (reason := refusal(champion, log, split)):
+        champion, no_champion = None, reason
+    contenders = _contenders(model, log, judged, champion, settings)
+    lists: dict[str, Int32Array] = {}
+    for name, rank in contenders.items():
+        progress(0.9 * len(lists) / len(contenders), f"{name}, {len(judged.users):,} users")
+        lists[name] = rank()
+    bootstrap = Bootstrap(
+        settings.evaluate.bootstrap, settings.evaluate.confidence, settings.job.seed
+    )
+    values = {name: accuracy(judged, each) for name, each in lists.items()}
+    rows = ranking_rows(judged, values, bootstrap) + exposure_rows(judged, lists, bootstrap)
+    if isinstance(model, RatingModel) and settings.feedback.kind == "explicit":
+        rows += rating_rows(model.name, model, judged, bootstrap)
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out.folder / "metrics.parquet")
+    found = {
+        "challenger": model.name,
+        "users": {name: int(members.sum()) for name, members in judged.segments.items()},
+        "no_champion": None if champion else no_champion,
+        "differences": differences(judged, model.name, values, bootstrap),
+    }
+    write_json(out.folder / "differences.json", found)
+    out.summary.update(_summary(judged, split, rows), no_champion=found["no_champion"])
+    progress(1.0)
+
+
+def _contenders(
+    model: Model,
+    log: Interactions,
+    judged: Holdout,
+    champion: Champion | None,
+    settings: Settings,
+) -> dict[str, Callable[[], Int32Array]]:
+    """Return, by name, what makes each model's lists; a baseline is fitted when it is called."""
+
+    def lists(contender: Model | None) -> Int32Array:
+        train, block = judged.train, settings.score.block_users
+        return ranked(contender, train, judged.users, judged.seen, train.candidates, block)
+
+    def baseline(name: str) -> Int32Array:
+        job = settings.job
+        fitted = models.make(name, {}, seed=job.seed, threads=job.training_threads)
+        fitted.fit(judged.train)
+        return lists(fitted)
+
+    contenders: dict[str, Callable[[], Int32Array]] = {model.name: partial(lists, model)}
+    # Popularity is judged even where no baseline asks for it: it is the gate's floor.
+    for name in dict.fromkeys([POPULAR, *settings.evaluate.baselines]):
+        rank = partial(lists, None) if name == POPULAR else partial(baseline, name)
+        contenders.setdefault(name, rank)
+    if champion is not None:
+        contenders[CHAMPION] = partial(champion_lists, champion, log, judged, settings)
+    return contenders
+
+
+def _summary(judged: Holdout, split: Split, rows: list[Row]) -> dict[str, Any]:
+    return {
+        "users": {name: int(members.sum()) for name, members in judged.segments.items()},
+        "held_out_rows": int(split.holdout.sum()),
+        "relevant": len(judged.relevant),
+        "already_seen": judged.already_seen,
+        "unknown_items": judged.unknown_items,
+        "metrics": {
+            name: {
+                row["metric"]: row["value"]
+                for row in rows
+                if row["model"] == name and row["segment"] == "all"
+            }
+            for name in dict.fromkeys(row["model"] for row in rows)
+        },
+    }
