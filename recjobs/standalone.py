@@ -1,0 +1,233 @@
+"""A whole Airflow on this machine, on loopback, beside the demo's data: for looking, not for work.
+
+``airflow standalone`` runs the scheduler, the DAG processor, the triggerer and the API server under
+one process. It goes on after this program ends; its process id is kept beside its settings.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from recjobs.errors import ConfigError, RecJobsError
+
+_HOST: Final = "127.0.0.1"
+_PARTS: Final = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+_START_SECONDS: Final = 180.0
+_STOP_SECONDS: Final = 30.0
+
+
+def serve(folder: Path, jobs: Path) -> int:
+    """Start Airflow for a folder of jobs, unless it runs, and say where and how to look at it.
+
+    Args:
+        folder: The demo's folder; Airflow's own files go into ``airflow`` below it.
+        jobs: The folder of the jobs' TOML files.
+
+    Raises:
+        ConfigError: This is no checkout (``dags/`` is missing), or Airflow is not installed.
+        RecJobsError: Airflow did not come up.
+    """
+    home = folder / "airflow"
+    running = _process(home)
+    if running is None:
+        print("Airflow: starting (half a minute)", file=sys.stderr, flush=True)
+        start(home, jobs)
+    else:
+        print(f"Airflow: reusing the one that runs, process {running.pid}", file=sys.stderr)
+    passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
+    airflow = f"AIRFLOW_HOME={home} {_airflow()}"
+    print(f"Airflow      {url(home)}")
+    for user, password in passwords.items():
+        print(f"             user {user}, password {password}")
+    for path in sorted(jobs.glob("*.toml")):
+        print(f"the job      DAG recjobs_{path.stem}; its first night is under way")
+        print(
+            f"three nights {airflow} backfill create --dag-id recjobs_{path.stem} "
+            "--from-date 2016-10-14 --to-date 2016-10-16T23:59:59"
+        )
+    print(f"its log      {home / 'standalone.log'}")
+    print("make demo-stop stops it.")
+    return 0
+
+
+def stop(folder: Path) -> bool:
+    """Stop the Airflow that `serve` started in this folder; tell whether one ran."""
+    return halt(folder / "airflow")
+
+
+def halt(home: Path) -> bool:
+    """Stop the Airflow of this ``AIRFLOW_HOME`` and all that it started; tell whether one ran."""
+    process = _process(home)
+    if process is None:
+        return False
+    family = [process, *process.children(recursive=True)]
+    process.send_signal(psutil.signal.SIGINT)  # it then stops its parts in order
+    _, alive = psutil.wait_procs(family, timeout=_STOP_SECONDS)
+    for left in alive:
+        left.kill()
+    psutil.wait_procs(alive, timeout=_STOP_SECONDS)
+    _pid_file(home).unlink(missing_ok=True)
+    return True
+
+
+def start(
+    home: Path, jobs: Path, *, options: dict[str, dict[str, str]] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start ``airflow standalone`` in the background and wait until it is healthy.
+
+    Args:
+        home: What becomes ``AIRFLOW_HOME``.
+        jobs: The folder of the jobs' TOML files.
+        options: More of Airflow's settings, by section and name.
+
+    Raises:
+        ConfigError: ``dags/`` is missing, or Airflow is not installed.
+        RecJobsError: It ended or was not healthy in time; the message ends with its log.
+    """
+    dags = Path(__file__).resolve().parents[1] / "dags"
+    if not (dags / "recjobs_jobs.py").is_file():
+        raise ConfigError(f"expected the DAGs in {dags}: run this from a checkout of recjobs")
+    home.mkdir(parents=True, exist_ok=True)
+    _configure(home, dags, options or {})
+    binaries = str(Path(_airflow()).parent)
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "RECJOBS_JOBS": str(jobs),
+        # `standalone` starts its parts by the name `airflow`.
+        "PATH": os.pathsep.join([binaries, os.environ.get("PATH", os.defpath)]),
+    }
+    with (home / "standalone.log").open("wb") as log:
+        process = subprocess.Popen(
+            [_airflow(), "standalone"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _pid_file(home).write_text(str(process.pid))
+    try:
+        _wait(lambda: _healthy(home), process, home)
+    except BaseException:
+        halt(home)
+        raise
+    return process
+
+
+def url(home: Path) -> str:
+    """Return the address of the API and the pages."""
+    return _read(home)["api"]["base_url"]
+
+
+def _configure(home: Path, dags: Path, options: dict[str, dict[str, str]]) -> None:
+    """Write ``airflow.cfg``: so ``AIRFLOW_HOME`` alone is enough for Airflow's command line."""
+    settings = _read(home)
+    port = _free_port(8080)
+    wanted: dict[str, dict[str, str]] = {
+        "core": {
+            "dags_folder": str(dags).replace("%", "%%"),  # Airflow interpolates its settings
+            "load_examples": "False",
+            "dags_are_paused_at_creation": "False",
+            "parallelism": "4",
+        },
+        "api": {
+            "host": _HOST,
+            "port": str(port),
+            "base_url": f"http://{_HOST}:{port}",
+            "workers": "1",
+        },
+        # Airflow binds these to every address; who asks needs a token signed with the secret.
+        "logging": {
+            "worker_log_server_port": str(_free_port(8793)),
+            "trigger_log_server_port": str(_free_port(8794)),
+        },
+        "scheduler": {"enable_health_check": "False"},
+        "usage_data_collection": {"enabled": "False"},
+    }
+    for section, values in (*wanted.items(), *options.items()):
+        settings[section] = {**dict(settings[section] if section in settings else {}), **values}
+    for section, key in (("api", "secret_key"), ("api_auth", "jwt_secret")):
+        kept = dict(settings[section]) if section in settings else {}
+        settings[section] = {key: secrets.token_urlsafe(32), **kept}
+    kept = dict(settings["core"])
+    settings["core"] = {"fernet_key": urlsafe_b64encode(secrets.token_bytes(32)).decode(), **kept}
+    path = home / "airflow.cfg"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        settings.write(file)
+
+
+def _read(home: Path) -> configparser.ConfigParser:
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(home / "airflow.cfg", encoding="utf-8")
+    return settings
+
+
+def _healthy(home: Path) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url(home)}/api/v2/monitor/health", timeout=5) as answer:
+            health: dict[str, Any] = json.load(answer)
+    except (OSError, urllib.error.URLError, ValueError):
+        return False
+    return all(health.get(part, {}).get("status") == "healthy" for part in _PARTS)
+
+
+def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], home: Path) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while not ready():
+        ended = process.poll() is not None
+        if ended or time.monotonic() > until:
+            log = (home / "standalone.log").read_text(encoding="utf-8", errors="replace")
+            what = "ended" if ended else f"was not healthy after {_START_SECONDS:.0f} s"
+            tail = "\n".join(log.splitlines()[-20:])
+            raise RecJobsError(f"airflow standalone {what}; its log ends with:\n{tail}")
+        time.sleep(0.5)
+
+
+def _process(home: Path) -> psutil.Process | None:
+    """Return the process whose id was kept, if it is still that one."""
+    try:
+        process = psutil.Process(int(_pid_file(home).read_text()))
+        return process if "standalone" in process.cmdline() else None
+    except (OSError, ValueError, psutil.Error):
+        return None
+
+
+def _pid_file(home: Path) -> Path:
+    return home / "standalone.pid"
+
+
+def _airflow() -> str:
+    beside = Path(sys.executable).with_name("airflow")
+    found = str(beside) if beside.is_file() else shutil.which("airflow")
+    if found is None:
+        raise ConfigError("the command `airflow` is not installed beside this Python")
+    return found
+
+
+def _free_port(wanted: int) -> int:
+    """Return the wanted port where it is free on every address, else one that is."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ConfigError("no TCP port is free on this machine")
