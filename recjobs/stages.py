@@ -105,7 +105,6 @@ def _evaluate(night: Night, out: StageOutput, progress: Progress) -> None:
         progress,
         no_champion=why_not,
     )
-    out.summary["champion_run_id"] = champion.run_id if champion else None
 
 
 def _gate(night: Night, out: StageOutput, progress: Progress) -> None:

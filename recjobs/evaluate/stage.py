@@ -87,7 +87,11 @@ def evaluate(
         "differences": differences(judged, model.name, values, bootstrap),
     }
     write_json(out.folder / "differences.json", found)
-    out.summary.update(_summary(judged, split, rows), no_champion=found["no_champion"])
+    out.summary.update(
+        _summary(judged, split, rows),
+        champion_run_id=champion.run_id if champion else None,
+        no_champion=found["no_champion"],
+    )
     progress(1.0)
 
 
