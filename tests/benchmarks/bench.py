@@ -4,7 +4,7 @@
     make bench ARGS='--only ratings'    one part
 
 ratings   the plain Keras script (embeddings, dense 128 and 64, batch 64, 10 epochs) and biases
-          alone against `ncf` and `mf`: RMSE on a random fifth, seconds of `fit` with tracing included
+          alone against `ncf` and `mf`: RMSE on a random fifth, seconds of `fit` (tracing included)
 ranking   each personalized model against popularity on global-time holdouts: NDCG@10 with the
           paired interval of the difference
 topn      the exact top-n kernel against a bare float32 matrix product
