@@ -1,0 +1,313 @@
+"""The inner loops, compiled by numba; imported where they run, for the import takes a while.
+
+Every kernel works on one range of rows, without the GIL, so that threads share a block of users and
+the result of a row never depends on how the rows were shared out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_CHUNK = 64  # columns compared with the threshold at a time: one vector loop
+
+
+def _compiled(function: _F) -> _F:
+    try:
+        return cast(_F, numba.njit(nogil=True, cache=True)(function))
+    except RuntimeError:
+        # Neither the package's folder nor the user's cache can be written: compile every time.
+        return cast(_F, numba.njit(nogil=True)(function))
+
+
+@_compiled
+def keep_best(
+    scores: npt.NDArray[np.float32],
+    first: int,
+    item_of: npt.NDArray[np.int32],
+    best_item: npt.NDArray[np.int32],
+    best_score: npt.NDArray[np.float32],
+) -> None:
+    """Merge a tile of scores into each row's best items so far.
+
+    Columns must come in ascending item order over the tiles: a later score enters only where it is
+    strictly greater, so the smaller item wins a tie. NaN and -inf never enter.
+
+    Args:
+        scores: ``(n_rows, width)``.
+        first: The tile's first column.
+        item_of: The item of each column, ``(n_columns,)``; -1 for one that must not be returned.
+        best_item: ``(n_rows, n)``, -1 where there is none yet; changed in place.
+        best_score: ``(n_rows, n)``, descending, -inf where there is none yet; changed in place.
+    """
+    n = best_item.shape[1]
+    width = scores.shape[1]
+    for row in range(best_item.shape[0]):
+        line = scores[row]
+        top_score = best_score[row]
+        top_item = best_item[row]
+        threshold = top_score[n - 1]
+        for start in range(0, width, _CHUNK):
+            stop = min(start + _CHUNK, width)
+            above = 0
+            for column in range(start, stop):
+                above += line[column] > threshold
+            if above == 0:
+                continue
+            for column in range(start, stop):
+                score = line[column]
+                item = item_of[first + column]
+                if score > threshold and item >= 0:
+                    place = n - 1
+                    while place > 0 and top_score[place - 1] < score:
+                        top_score[place] = top_score[place - 1]
+                        top_item[place] = top_item[place - 1]
+                        place -= 1
+                    top_score[place] = score
+                    top_item[place] = item
+                    threshold = top_score[n - 1]
+
+
+@_compiled
+def blank_seen(
+    scores: npt.NDArray[np.float32],
+    first: int,
+    column_of: npt.NDArray[np.int32],
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    cursor: npt.NDArray[np.int64],
+) -> None:
+    """Set the scores of seen items to -inf in one tile.
+
+    Args:
+        scores: ``(n_rows, width)``; changed in place.
+        first: The tile's first column.
+        column_of: The column of each item, ``(n_items,)``, ascending; -1 for one without.
+        users: The user of each row, ``(n_rows,)``.
+        indptr: Of the seen items, ``(n_users + 1,)``.
+        indices: The seen items, ascending within a user.
+        cursor: Where each row's next seen item is, ``(n_rows,)``; advances with the tiles.
+    """
+    end_column = first + scores.shape[1]
+    for row in range(len(users)):
+        position = cursor[row]
+        end = indptr[users[row] + 1]
+        while position < end:
+            column = column_of[indices[position]]
+            if column >= end_column:
+                break
+            if column >= 0:
+                scores[row, column - first] = -np.inf
+            position += 1
+        cursor[row] = position
+
+
+@_compiled
+def fill_from(
+    order: npt.NDArray[np.int32],
+    order_score: npt.NDArray[np.float32],
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    item_idx: npt.NDArray[np.int32],
+    score: npt.NDArray[np.float32],
+    filled: npt.NDArray[np.int32],
+) -> None:
+    """Complete short lists from one order of items, without seen items or repetitions.
+
+    Args:
+        order: Items, best first, ``(n_order,)``.
+        order_score: Their scores.
+        users: The user of each row, ``(n_rows,)``.
+        indptr: Of the seen items, ``(n_users + 1,)``.
+        indices: The seen items, ascending within a user.
+        item_idx: The lists, ``(n_rows, n)``, -1 padded; changed in place.
+        score: Their scores; changed in place.
+        filled: How many entries each list had, ``(n_rows,)``; left as it is.
+    """
+    n = item_idx.shape[1]
+    for row in range(len(users)):
+        place = had = filled[row]
+        if place == n:
+            continue
+        seen = indices[indptr[users[row]] : indptr[users[row] + 1]]
+        for position in range(len(order)):
+            item = order[position]
+            at = np.searchsorted(seen, item)
+            if at < len(seen) and seen[at] == item:
+                continue
+            repeated = False
+            for earlier in range(had):
+                repeated |= item_idx[row, earlier] == item
+            if repeated:
+                continue
+            item_idx[row, place] = item
+            score[row, place] = order_score[position]
+            place += 1
+            if place == n:
+                break
+
+
+@_compiled
+def gram_rows(
+    first: int,
+    last: int,
+    item_indptr: npt.NDArray[np.int64],
+    item_users: npt.NDArray[np.int32],
+    item_weight: npt.NDArray[np.float32],
+    user_indptr: npt.NDArray[np.int64],
+    user_items: npt.NDArray[np.int32],
+    user_weight: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Write rows ``first:last`` of X'X into ``out``, ``(last - first, n_items)``.
+
+    X is given twice: by columns (``item_…``) and by rows (``user_…``).
+    """
+    for item in range(first, last):
+        row = out[item - first]
+        row[:] = 0
+        for p in range(item_indptr[item], item_indptr[item + 1]):
+            user = item_users[p]
+            weight = item_weight[p]
+            for q in range(user_indptr[user], user_indptr[user + 1]):
+                row[user_items[q]] += weight * user_weight[q]
+
+
+@_compiled
+def score_sparse(
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    w_indptr: npt.NDArray[np.int64],
+    w_items: npt.NDArray[np.int32],
+    w_value: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Write ``X[users] @ W`` for sparse X and W >= 0; -inf where no history item has a say."""
+    for row in range(len(users)):
+        line = out[row]
+        line[:] = 0
+        for p in range(indptr[users[row]], indptr[users[row] + 1]):
+            for q in range(w_indptr[items[p]], w_indptr[items[p] + 1]):
+                line[w_items[q]] += weight[p] * w_value[q]
+        for column in range(len(line)):
+            if line[column] == 0:
+                line[column] = -np.inf
+
+
+@_compiled
+def score_dense(
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    matrix: npt.NDArray[np.float32],
+    tile: int,
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Write ``X[users] @ W`` for sparse X and dense W, by tiles of columns that stay in cache."""
+    width = matrix.shape[1]
+    for start in range(0, width, tile):
+        stop = min(start + tile, width)
+        for row in range(len(users)):
+            line = out[row, start:stop]
+            line[:] = 0
+            for p in range(indptr[users[row]], indptr[users[row] + 1]):
+                line += weight[p] * matrix[items[p], start:stop]
+
+
+@_compiled
+def because_of_vectors(
+    lists: npt.NDArray[np.int32],
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    unit: npt.NDArray[np.float32],
+    out: npt.NDArray[np.int32],
+) -> None:
+    """Write, for each listed item, the history item with the greatest cosine.
+
+    Args:
+        lists: Item indexes, ``(n_rows, n)``; -1 for an entry to leave alone.
+        users: The user of each row.
+        indptr: Of the histories, ``(n_users + 1,)``.
+        items: The history items, ascending within a user.
+        unit: Item vectors of length 1, ``(n_items, dim)``.
+        out: ``(n_rows, n)``; set where there is a history item other than the item itself.
+    """
+    for row in range(len(users)):
+        for place in range(lists.shape[1]):
+            item = lists[row, place]
+            if item < 0:
+                continue
+            best = np.float32(-np.inf)
+            for p in range(indptr[users[row]], indptr[users[row] + 1]):
+                other = items[p]
+                if other == item:
+                    continue
+                cosine = np.float32(0)
+                for d in range(unit.shape[1]):
+                    cosine += unit[other, d] * unit[item, d]
+                if cosine > best:
+                    best = cosine
+                    out[row, place] = other
+
+
+@_compiled
+def because_of_sparse(
+    lists: npt.NDArray[np.int32],
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    w_indptr: npt.NDArray[np.int64],
+    w_items: npt.NDArray[np.int32],
+    w_value: npt.NDArray[np.float32],
+    out: npt.NDArray[np.int32],
+) -> None:
+    """Write, for each listed item ``i``, the history item ``h`` with the greatest x_h W[h, i]."""
+    for row in range(len(users)):
+        for place in range(lists.shape[1]):
+            item = lists[row, place]
+            if item < 0:
+                continue
+            best = np.float32(-np.inf)
+            for p in range(indptr[users[row]], indptr[users[row] + 1]):
+                begin, end = w_indptr[items[p]], w_indptr[items[p] + 1]
+                at = begin + np.searchsorted(w_items[begin:end], item)
+                if at < end and w_items[at] == item and weight[p] * w_value[at] > best:
+                    best = weight[p] * w_value[at]
+                    out[row, place] = items[p]
+
+
+@_compiled
+def because_of_dense(
+    lists: npt.NDArray[np.int32],
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    matrix: npt.NDArray[np.float32],
+    out: npt.NDArray[np.int32],
+) -> None:
+    """As `because_of_sparse`, for a dense W; items are columns of W here."""
+    for row in range(len(users)):
+        for place in range(lists.shape[1]):
+            item = lists[row, place]
+            if item < 0:
+                continue
+            best = np.float32(-np.inf)
+            for p in range(indptr[users[row]], indptr[users[row] + 1]):
+                share = weight[p] * matrix[items[p], item]
+                if items[p] != item and share > best:
+                    best = share
+                    out[row, place] = items[p]

@@ -1,0 +1,124 @@
+"""The registry: a model's name, and where its class is. Adding a model is one file and one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from recjobs.artifacts import read_json
+from recjobs.config import Section
+from recjobs.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from recjobs.models.base import (
+        BlockModel,
+        Epoch,
+        FactorModel,
+        History,
+        Model,
+        RatingModel,
+    )
+
+__all__ = [
+    "REGISTRY",
+    "BlockModel",
+    "Epoch",
+    "FactorModel",
+    "History",
+    "Model",
+    "RatingModel",
+    "check_params",
+    "load",
+    "make",
+    "model_class",
+]
+
+#: Imported where they are used: some take seconds to import.
+REGISTRY: Final[dict[str, str]] = {
+    "popular": "recjobs.models.popular:Popular",
+    "item_knn": "recjobs.models.item_knn:ItemKnn",
+    "ease": "recjobs.models.ease:Ease",
+    "mf": "recjobs.models.mf:MatrixFactorization",
+    "ncf": "recjobs.models.ncf:NeuralCollaborativeFiltering",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a base class where it is first used: a DAG is parsed for the models' names alone."""
+    if name in __all__:
+        return getattr(import_module("recjobs.models.base"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def model_class(name: str) -> type[Model]:
+    """Return a model's class.
+
+    Raises:
+        ConfigError: There is no model of that name.
+    """
+    if name not in REGISTRY:
+        hint = _hint(name, list(REGISTRY))
+        raise ConfigError(f"model.name: there is no model {name!r}; {hint}")
+    module, _, attribute = REGISTRY[name].partition(":")
+    found: type[Model] = getattr(import_module(module), attribute)
+    return found
+
+
+def check_params(name: str, params: Mapping[str, Any]) -> Section:
+    """Return a model's hyperparameters, checked, defaults filled in.
+
+    Raises:
+        ConfigError: The model or a hyperparameter is unknown, or a value does not fit.
+    """
+    section = model_class(name).Settings
+    try:
+        return section.model_validate(dict(params))
+    except ValidationError as error:
+        problems = "; ".join(_explain(e, name, list(section.model_fields)) for e in error.errors())
+        raise ConfigError(problems) from error
+
+
+def make(name: str, params: Mapping[str, Any], *, seed: int, threads: int) -> Model:
+    """Return a new, unfitted model.
+
+    Args:
+        name: Of the registry.
+        params: Hyperparameters; the rest take their defaults.
+        seed: Of everything random in the model.
+        threads: How many it may use to train.
+
+    Raises:
+        ConfigError: The model or a hyperparameter is unknown, or a value does not fit.
+    """
+    settings = check_params(name, params)
+    return model_class(name)(settings, seed=seed, threads=threads)
+
+
+def load(name: str, folder: Path) -> Model:
+    """Read a fitted model of that name from the folder it was saved in.
+
+    Raises:
+        DataError: The folder holds another model.
+    """
+    received = read_json(folder / "model.json")["model"]
+    if received != name:
+        raise DataError(f"{folder}: expected a model {name!r}. Received: {received!r}")
+    return model_class(name).load(folder)
+
+
+def _hint(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+
+
+def _explain(error: Any, name: str, known: list[str]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"model.params.{key}: {name} has no such hyperparameter; {_hint(key, known)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"model.params.{key}: {message}. Received: {error.get('input')!r}"

@@ -1,0 +1,213 @@
+"""What a model is: it fits a `TrainingSet`, then gives factors or scores for a block of users."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from recjobs.artifacts import read_json, write_json
+from recjobs.config import Section
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, TrainingSet
+from recjobs.models.relations import ItemRelation
+from recjobs.progress import Progress, silent
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over the training data.
+
+    Attributes:
+        number: From 1.
+        loss: Mean of the training loss over the epoch.
+        validation: The history's metric on the validation part; None without one.
+    """
+
+    number: int
+    loss: float
+    validation: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How a fit went.
+
+    Attributes:
+        epochs: In order; empty for a closed form.
+        best_epoch: The epoch whose weights were kept; None for a closed form.
+        metric: ``"ndcg@10"`` (higher is better) or ``"rmse"`` (lower is better).
+    """
+
+    epochs: tuple[Epoch, ...]
+    best_epoch: int | None
+    metric: str
+
+
+#: The history of a model that has no epochs.
+CLOSED_FORM = History((), None, "ndcg@10")
+
+
+class Model(ABC):
+    """An entry of the registry; give factors or scores by subclassing one of the two below.
+
+    A subclass declares its hyperparameters as a frozen `Section`, and its whole fitted state as
+    named arrays, from which saving, loading and moving to another index follow.
+
+    Attributes:
+        name: The registry's name.
+        Settings: The hyperparameters.
+        selects_epochs: Whether a validation part chooses how many epochs to train.
+        settings: This model's hyperparameters.
+        known_users: bool, ``(n_users,)``; the others are left to the fallback. Set by `fit`.
+        known_items: bool, ``(n_items,)``; the others are never recommended. Set by `fit`.
+        rating_range: The least and the greatest rating, where the scores are predicted ratings.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[Section]]
+    selects_epochs: ClassVar[bool] = False
+
+    known_users: BoolArray
+    known_items: BoolArray
+    rating_range: tuple[float, float] | None = None
+
+    def __init__(self, settings: Section, *, seed: int, threads: int) -> None:
+        self.settings = settings
+        self.seed = seed
+        self.threads = threads
+
+    @abstractmethod
+    def fit(
+        self,
+        train: TrainingSet,
+        *,
+        validation: TrainingSet | None = None,
+        epochs: int | None = None,
+        progress: Progress = silent,
+    ) -> History:
+        """Learn from a training set.
+
+        Args:
+            train: What to learn from.
+            validation: Where given, training stops early and keeps the best epoch's weights.
+            epochs: Where given, exactly so many are trained.
+            progress: Told how far the fit is.
+
+        Raises:
+            DataError: The set has nothing to learn from.
+            ConfigError: The hyperparameters don't suit the data or the machine.
+        """
+
+    @abstractmethod
+    def relation(self) -> ItemRelation | None:
+        """Return how items relate, for "because" and similar items; None if they don't."""
+
+    @abstractmethod
+    def _state(self) -> Arrays:
+        """Return everything that `fit` learned, beside the known users and items."""
+
+    @abstractmethod
+    def _restore(self, arrays: Arrays) -> None:
+        """Take back what `_state` returned."""
+
+    def save(self, folder: Path) -> None:
+        """Write the model into a folder, which is made: ``model.json`` and ``arrays.npz``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        head = {
+            "model": self.name,
+            "params": self.settings.model_dump(mode="json"),
+            "seed": self.seed,
+            "threads": self.threads,
+        }
+        write_json(folder / "model.json", head)
+        known: Arrays = {"known_users": self.known_users, "known_items": self.known_items}
+        np.savez(folder / "arrays.npz", allow_pickle=False, **known, **self._state())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a model that `save` wrote."""
+        head = read_json(folder / "model.json")
+        params = cls.Settings.model_validate(head["params"])
+        model = cls(params, seed=head["seed"], threads=head["threads"])
+        with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        model.known_users = arrays.pop("known_users")
+        model.known_items = arrays.pop("known_items")
+        model._restore(arrays)
+        return model
+
+
+class FactorModel(Model):
+    """A model whose score is the dot product of a user's and an item's vector."""
+
+    @abstractmethod
+    def factors(self) -> tuple[Float32Array, Float32Array]:
+        """Return user vectors ``(n_users, dim)`` and item vectors ``(n_items, dim)``, float32.
+
+        Biases are folded in as columns.
+        """
+
+
+class BlockModel(Model):
+    """A model that scores all items for a block of users."""
+
+    @abstractmethod
+    def score_block(self, user_idx: Int32Array) -> Float32Array:
+        """Return scores float32 ``(len(user_idx), n_items)``; -inf where the model has none.
+
+        A user's scores don't depend on the other users in the block.
+        """
+
+
+@runtime_checkable
+class RatingModel(Protocol):
+    """A model that predicts ratings where it was fitted on them (its ``rating_range`` is set)."""
+
+    def predict(self, user_idx: Int32Array, item_idx: Int32Array) -> Float32Array:
+        """Return predicted ratings float32, ``(n,)``, clipped to the scale of the data."""
+
+
+def strengths(train: TrainingSet) -> sparse.csr_matrix:
+    """Return the trained users' positives, float32 CSR ``(n_users, n_items)``, damped.
+
+    A weight w counts as log2(1 + w): 1 for a single interaction, and the hundredth repetition says
+    less than the first.
+    """
+    matrix = train.positives()
+    matrix.data = np.log2(1 + matrix.data, dtype=np.float32)
+    matrix.indptr = matrix.indptr.astype(np.int64)
+    matrix.indices = matrix.indices.astype(np.int32)
+    return matrix
+
+
+def known_of(matrix: sparse.csr_matrix) -> tuple[BoolArray, BoolArray]:
+    """Return which users and which items have an entry."""
+    items = np.bincount(matrix.indices, minlength=matrix.shape[1]) > 0
+    return np.diff(matrix.indptr) > 0, items
+
+
+def csr_arrays(name: str, matrix: sparse.csr_matrix) -> Arrays:
+    """Return a sparse matrix as arrays to save."""
+    return {
+        f"{name}_indptr": matrix.indptr,
+        f"{name}_indices": matrix.indices,
+        f"{name}_data": matrix.data,
+    }
+
+
+def csr_of(name: str, arrays: Arrays, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """Return the sparse matrix that `csr_arrays` took apart."""
+    matrix = sparse.csr_matrix(shape, dtype=np.float32)
+    # Assigned, for the constructor would narrow the pointers to int32 and every kernel would be
+    # compiled twice.
+    matrix.indptr = arrays[f"{name}_indptr"]
+    matrix.indices = arrays[f"{name}_indices"]
+    matrix.data = arrays[f"{name}_data"]
+    return matrix

@@ -1,0 +1,47 @@
+"""The item-item Gram matrix X'X of the users' positives, by ranges of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from scipy import sparse
+
+from recjobs.dataset import Float32Array
+from recjobs.progress import Progress, silent
+from recjobs.topn import over_rows
+
+#: Rows handed to a thread at a time.
+_ROWS: Final = 64
+
+
+def each_gram_rows(
+    matrix: sparse.csr_matrix,
+    take: Callable[[slice, Float32Array], None],
+    threads: int,
+    progress: Progress = silent,
+) -> None:
+    """Call ``take(rows, X'X[rows])`` for all rows, from threads, in no particular order.
+
+    Args:
+        matrix: X, float32 CSR ``(n_users, n_items)``.
+        take: Given a slice of rows and their values ``(n_rows, n_items)``, a buffer of its own.
+        threads: How many.
+        progress: Told the share of rows done.
+    """
+    from recjobs import kernels
+
+    n_items = matrix.shape[1]
+    by_item = matrix.tocsc()
+    item_indptr = by_item.indptr.astype(np.int64)
+
+    def work(rows: slice) -> None:
+        block = np.empty((rows.stop - rows.start, n_items), dtype=np.float32)
+        kernels.gram_rows(
+            rows.start, rows.stop, item_indptr, by_item.indices, by_item.data,
+            matrix.indptr, matrix.indices, matrix.data, block,
+        )  # fmt: skip
+        take(rows, block)
+
+    over_rows(work, n_items, _ROWS, threads=threads, progress=progress)

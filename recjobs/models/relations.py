@@ -1,0 +1,213 @@
+"""How items relate in a model: which history item weighed most, and which items are similar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy import sparse
+
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, Int64Array, SeenItems
+from recjobs.topn import (
+    TILE_USERS,
+    FactorRanker,
+    columns_of,
+    empty_lists,
+    over_rows,
+    top_n_of_scores,
+)
+
+
+class ItemRelation(Protocol):
+    """Explains recommended items by history items, and finds similar ones."""
+
+    def because(self, lists: Int32Array, users: Int32Array, history: SeenItems) -> Int32Array:
+        """Return the history item that weighed most for each listed item.
+
+        Args:
+            lists: int32, ``(b, n)``; -1 for an entry to leave alone.
+            users: int32, ``(b,)``; whose lists these are.
+            history: What each user liked.
+
+        Returns:
+            Item indexes int32 ``(b, n)``; -1 for an entry left alone or without a reason.
+        """
+
+    def similar(
+        self, items: Int32Array, candidates: BoolArray, n: int
+    ) -> tuple[Int32Array, Float32Array]:
+        """Return each item's n nearest candidates, ``(b, n)``, -1 padded, and their likeness."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemVectors:
+    """Items relate by the cosine of their vectors.
+
+    Attributes:
+        unit: Vectors of length 1, float32 ``(n_items, dim)``; all 0 for an unknown item.
+    """
+
+    unit: Float32Array
+
+    @classmethod
+    def of(cls, vectors: Float32Array, known: BoolArray) -> ItemVectors:
+        """Scale vectors to length 1; those of unknown items become 0."""
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        scale = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
+        return cls(vectors * scale * known[:, None])
+
+    def because(self, lists: Int32Array, users: Int32Array, history: SeenItems) -> Int32Array:
+        """Return the history item with the greatest cosine."""
+        from recjobs import kernels
+
+        out = np.full_like(lists, -1)
+
+        def work(rows: slice) -> None:
+            kernels.because_of_vectors(
+                lists[rows], users[rows], history.indptr, history.indices, self.unit, out[rows]
+            )
+
+        over_rows(work, len(users), TILE_USERS)
+        return out
+
+    def similar(
+        self, items: Int32Array, candidates: BoolArray, n: int
+    ) -> tuple[Int32Array, Float32Array]:
+        """Return the candidates with the greatest cosine, the item itself left out."""
+        known: BoolArray = (self.unit != 0).any(axis=1)
+        ranker = FactorRanker(self.unit, candidates & known)
+        found, score = ranker.top_n(self.unit, items, _itself(len(self.unit)), n)
+        return _only(known[items], found, score)
+
+
+@dataclass(frozen=True, slots=True)
+class SparseItemItem:
+    """Items relate by a sparse matrix W of non-negative weights: score(u) = x_u W.
+
+    Attributes:
+        history: x of every user the model knows, float32 CSR ``(n_users, n_items)``.
+        weights: W, float32 CSR ``(n_items, n_items)``, column indexes ascending within a row.
+    """
+
+    history: sparse.csr_matrix
+    weights: sparse.csr_matrix
+
+    def scores(self, users: Int32Array) -> Float32Array:
+        """Return scores float32 ``(b, n_items)``; -inf where no history item has a say."""
+        from recjobs import kernels
+
+        x, w = self.history, self.weights
+        out = np.empty((len(users), w.shape[1]), dtype=np.float32)
+
+        def work(rows: slice) -> None:
+            kernels.score_sparse(
+                users[rows], x.indptr, x.indices, x.data, w.indptr, w.indices, w.data, out[rows]
+            )
+
+        over_rows(work, len(users), TILE_USERS)
+        return out
+
+    def because(self, lists: Int32Array, users: Int32Array, history: SeenItems) -> Int32Array:
+        """Return the item with the greatest exact contribution, from the model's own histories."""
+        from recjobs import kernels
+
+        x, w = self.history, self.weights
+        out = np.full_like(lists, -1)
+
+        def work(rows: slice) -> None:
+            kernels.because_of_sparse(
+                lists[rows], users[rows], x.indptr, x.indices, x.data,
+                w.indptr, w.indices, w.data, out[rows],
+            )  # fmt: skip
+
+        over_rows(work, len(users), TILE_USERS)
+        return out
+
+    def similar(
+        self, items: Int32Array, candidates: BoolArray, n: int
+    ) -> tuple[Int32Array, Float32Array]:
+        """Return the candidates with the greatest weight."""
+        rows = self.weights[items].toarray()
+        rows[rows <= 0] = -np.inf
+        return top_n_of_scores(rows, items, _itself(self.weights.shape[0]), candidates, n)
+
+
+@dataclass(frozen=True, slots=True)
+class DenseItemItem:
+    """Items relate by a dense matrix W over the items that occur in training.
+
+    Attributes:
+        history: x of every user the model knows, float32 CSR ``(n_users, n_active)``.
+        weights: W, float32 ``(n_active, n_active)``, 0 on the diagonal.
+        item_of: The item of each row and column, int32 ``(n_active,)``, ascending.
+        n_items: Items in the index.
+    """
+
+    history: sparse.csr_matrix
+    weights: Float32Array
+    item_of: Int32Array
+    n_items: int
+
+    #: Columns of W that are visited at a time: a tile of the users' scores stays in cache.
+    TILE = 256
+
+    def scores(self, users: Int32Array) -> Float32Array:
+        """Return scores float32 ``(b, n_items)``; -inf for items outside training."""
+        from recjobs import kernels
+
+        x = self.history
+        out = np.full((len(users), self.n_items), -np.inf, dtype=np.float32)
+
+        def work(rows: slice) -> None:
+            scores = np.empty((rows.stop - rows.start, len(self.item_of)), dtype=np.float32)
+            kernels.score_dense(
+                users[rows], x.indptr, x.indices, x.data, self.weights, self.TILE, scores
+            )
+            out[rows, self.item_of] = scores
+
+        over_rows(work, len(users), TILE_USERS)
+        return out
+
+    def because(self, lists: Int32Array, users: Int32Array, history: SeenItems) -> Int32Array:
+        """Return the item with the greatest exact contribution, from the model's own histories."""
+        from recjobs import kernels
+
+        x = self.history
+        column_of = columns_of(self.item_of, self.n_items)
+        columns = np.where(lists >= 0, column_of[lists], -1).astype(np.int32)
+        out = np.full_like(lists, -1)
+
+        def work(rows: slice) -> None:
+            kernels.because_of_dense(
+                columns[rows], users[rows], x.indptr, x.indices, x.data, self.weights, out[rows]
+            )
+
+        over_rows(work, len(users), TILE_USERS)
+        return np.where(out >= 0, self.item_of[out], -1).astype(np.int32)
+
+    def similar(
+        self, items: Int32Array, candidates: BoolArray, n: int
+    ) -> tuple[Int32Array, Float32Array]:
+        """Return the candidates with the greatest positive weight."""
+        rows = np.full((len(items), self.n_items), -np.inf, dtype=np.float32)
+        column = columns_of(self.item_of, self.n_items)[items]
+        has = np.flatnonzero(column >= 0)
+        weight = self.weights[column[has]]
+        rows[has[:, None], self.item_of] = np.where(weight > 0, weight, -np.inf)
+        return top_n_of_scores(rows, items, _itself(self.n_items), candidates, n)
+
+
+def _itself(n: int) -> SeenItems:
+    """Return "seen items" that keep every item out of its own list."""
+    indptr: Int64Array = np.arange(n + 1, dtype=np.int64)
+    return SeenItems(indptr, np.arange(n, dtype=np.int32))
+
+
+def _only(
+    rows: BoolArray, item_idx: Int32Array, score: Float32Array
+) -> tuple[Int32Array, Float32Array]:
+    """Empty the lists of the other rows."""
+    blank_item, blank_score = empty_lists(*item_idx.shape)
+    keep = rows[:, None]
+    return np.where(keep, item_idx, blank_item), np.where(keep, score, blank_score)

@@ -1,0 +1,309 @@
+"""All users' lists, in blocks: the model's exact top-n, completed by the popular fallback.
+
+`top_n` is what the evaluation uses too; `score` writes its blocks into Parquet, one row group each,
+so that memory is set by the block and not by the number of users.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recjobs.artifacts import StageOutput
+from recjobs.columns import ITEM_ID, POPULAR, REASON, USER_ID
+from recjobs.config import Settings
+from recjobs.dataset import (
+    BoolArray,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    Interactions,
+    SeenItems,
+    TrainingSet,
+    seen_items,
+    training_set,
+)
+from recjobs.models.base import Model
+from recjobs.models.item_knn import ItemKnn, ItemKnnSettings
+from recjobs.models.popular import PopularSettings, popularity
+from recjobs.models.ranking import Ranker
+from recjobs.models.relations import ItemRelation
+from recjobs.progress import Progress, silent
+from recjobs.topn import TopN, empty_lists
+
+__all__ = ["TopN", "score", "top_n"]
+
+#: Popular items published beyond n and the margin, for users that a run has never seen.
+_POPULAR_SPARES: Final = 100
+#: Items whose neighbours are sought at a time, and the scores that these may hold.
+_BLOCK_ITEMS: Final = 4096
+_SIMILAR_SCORES: Final = 1 << 26
+
+
+def top_n(
+    model: Model | None,
+    train: TrainingSet,
+    users: Int32Array,
+    seen: SeenItems,
+    candidates: BoolArray,
+    n: int,
+    *,
+    block_users: int,
+) -> Iterator[TopN]:
+    """Yield the lists of the users, block by block, in the order given.
+
+    A user whom the model does not know gets the popular list; a list that the model leaves short is
+    completed by it.
+
+    Args:
+        model: A fitted model; None gives everyone the popular list.
+        train: Where the popularity of the fallback is counted.
+        users: int32, ``(n_users,)``; whose lists to make, each at most once.
+        seen: Items that a user's list must not contain.
+        candidates: bool, ``(n_items,)``; the only items that a list may contain.
+        n: Length of a list.
+        block_users: Users in a block; it changes memory and time, never a list.
+    """
+    fallback = _Fallback(train, candidates)
+    ranker = None if model is None else Ranker(model, candidates)
+    for start in range(0, len(users), block_users):
+        block = users[start : start + block_users].astype(np.int32, copy=False)
+        item_idx, score = empty_lists(len(block), n)
+        if model is not None and ranker is not None:
+            known = np.flatnonzero(model.known_users[block])
+            item_idx[known], score[known] = ranker.top_n(block[known], seen, n)
+        n_model = (item_idx >= 0).sum(axis=1, dtype=np.int32)
+        fallback.complete(block, seen, item_idx, score, n_model)
+        yield TopN(block, item_idx, score, n_model)
+
+
+class _Fallback:
+    """The popular list, best first, ties by item index; every candidate is on it."""
+
+    def __init__(self, train: TrainingSet, candidates: BoolArray) -> None:
+        score = popularity(train, PopularSettings().half_life_days)
+        items = np.flatnonzero(candidates)
+        self.order = items[np.argsort(-score[items], kind="stable")].astype(np.int32)
+        self.score = score[self.order]
+
+    def complete(
+        self,
+        users: Int32Array,
+        seen: SeenItems,
+        item_idx: Int32Array,
+        score: Float32Array,
+        filled: Int32Array,
+    ) -> None:
+        """Complete short lists in place."""
+        from recjobs import kernels
+
+        kernels.fill_from(
+            self.order, self.score, users, seen.indptr, seen.indices, item_idx, score, filled
+        )
+
+
+def score(
+    model: Model | None,
+    log: Interactions,
+    as_of: int,
+    settings: Settings,
+    out: StageOutput,
+    progress: Progress,
+) -> None:
+    """Write the lists of all eligible users, similar items and popular items.
+
+    Leaves ``lists.parquet`` (one row per eligible user, ascending), ``similar.parquet`` (one row
+    per candidate) and ``popular.parquet`` (one row per segment), and a summary.
+
+    Args:
+        model: The scoring model; None gives everyone the popular list.
+        log: The whole log before ``as_of``.
+        as_of: Microseconds.
+        settings: Of the job; ``[feedback]``, ``[score]`` and the seed are read.
+        out: Where the files go.
+        progress: Told the share of users done.
+    """
+    everything = np.ones(len(log), dtype=np.bool_)
+    train = training_set(log, everything, as_of, settings.feedback)
+    seen = seen_items(log, everything, as_of, settings.feedback.exclude_seen)
+    n = settings.score.n + settings.score.margin
+    writer = _Lists(model, train, settings.score.n)
+    users = np.flatnonzero(log.eligible).astype(np.int32)
+    lists = top_n(
+        model, train, users, seen, train.candidates, n, block_users=settings.score.block_users
+    )
+    done = 0
+    with pq.ParquetWriter(out.folder / "lists.parquet", writer.schema, compression="zstd") as file:
+        for block in lists:
+            file.write_batch(writer.batch(block))
+            done += len(block.user_idx)
+            progress(0.9 * done / len(users), f"{done:,} of {len(users):,} users")
+    _write_popular(_Fallback(train, train.candidates), train, n + _POPULAR_SPARES, out)
+    relation = None if model is None else model.relation()
+    if relation is None:
+        relation = _by_co_occurrence(train, settings)
+    _write_similar(relation, train, settings.score.similar, out)
+    progress(1.0)
+    out.summary.update(writer.summary())
+
+
+class _Lists:
+    """Turns blocks into rows of ``lists.parquet``, and counts what is on them.
+
+    Args:
+        model: Whose name is the source of its entries.
+        train: Everything before ``as_of``.
+        n: Length of a full list, without its spares.
+    """
+
+    def __init__(self, model: Model | None, train: TrainingSet, n: int) -> None:
+        self._train = train
+        self._n = n
+        self._name = POPULAR if model is None else model.name
+        self._relation = None if model is None else model.relation()
+        self._history = _liked(train)
+        self._range = None if model is None else model.rating_range
+        self._by_source: Counter[str] = Counter()
+        self._shown = np.zeros(train.n_items, dtype=np.int64)
+        self._short = 0
+        items = train.items.ids.type
+        self.schema = pa.schema(
+            [
+                (USER_ID, train.users.ids.type),
+                ("item_ids", pa.list_(items)),
+                ("scores", pa.list_(pa.float32())),
+                ("sources", pa.list_(pa.string())),
+                ("because_item_ids", pa.list_(items)),
+                (REASON, pa.string()),
+            ]
+        )
+
+    def batch(self, block: TopN) -> pa.RecordBatch:
+        """Return the block's rows."""
+        length = (block.item_idx >= 0).sum(axis=1)
+        on_list = block.item_idx >= 0
+        by_model = np.arange(block.item_idx.shape[1]) < block.n_model[:, None]
+        because = self._because(block, by_model)
+        self._count(block, length)
+        values = block.score[on_list]
+        if self._range is not None:
+            values = np.where(by_model[on_list], values.clip(*self._range), values)
+        names = pa.array([POPULAR, self._name])
+        sources = pa.DictionaryArray.from_arrays(by_model[on_list].astype(np.int8), names)
+        lists = [
+            self._train.items.decode(block.item_idx[on_list]),
+            pa.array(values, pa.float32()),
+            sources.cast(pa.string()),
+            self._train.items.decode(because[on_list]),
+        ]
+        columns = [
+            self._train.users.decode(block.user_idx),
+            *(_as_lists(column, length) for column in lists),
+            self._reasons(length),
+        ]
+        return pa.record_batch(columns, schema=self.schema)
+
+    def summary(self) -> dict[str, object]:
+        """Return the counts over all batches."""
+        candidates = self._train.candidates
+        return {
+            "users": self._by_source.total(),
+            "items": int(candidates.sum()),
+            "by_source": dict(sorted(self._by_source.items())),
+            "short": self._short,
+            "coverage": float((self._shown[candidates] > 0).mean()) if candidates.any() else 0.0,
+        }
+
+    def _because(self, block: TopN, by_model: BoolArray) -> Int32Array:
+        if self._relation is None:
+            return np.full_like(block.item_idx, -1)
+        asked = np.where(by_model, block.item_idx, -1).astype(np.int32)
+        return self._relation.because(asked, block.user_idx, self._history)
+
+    def _count(self, block: TopN, length: Int32Array) -> None:
+        top = block.item_idx[:, : self._n]
+        self._shown += np.bincount(top[top >= 0], minlength=len(self._shown))
+        own, empty = int((block.n_model > 0).sum()), int((length == 0).sum())
+        counts = (self._name, own), (POPULAR, len(length) - own - empty), ("none", empty)
+        for source, users in counts:
+            if users:
+                self._by_source[source] += users
+        self._short += int((length < self._n).sum())
+
+    def _reasons(self, length: Int32Array) -> pa.Array:
+        reasons = [
+            f"only {count} of {self._n}: every other candidate has been seen"
+            for count in range(self._n)
+        ]
+        return pa.array(reasons, pa.string()).take(
+            pa.array(np.minimum(length, self._n - 1), pa.int32(), mask=length >= self._n)
+        )
+
+
+def _write_popular(fallback: _Fallback, train: TrainingSet, n: int, out: StageOutput) -> None:
+    """Write the popular list of the one segment there is, everybody."""
+    length = np.array([min(n, len(fallback.order))])
+    ids = train.items.decode(fallback.order[:n])
+    scores = pa.array(fallback.score[:n], pa.float32())
+    table = pa.table(
+        {
+            "segment": pa.array(["all"], pa.string()),
+            "item_ids": _as_lists(ids, length),
+            "scores": _as_lists(scores, length),
+        }
+    )
+    pq.write_table(table, out.folder / "popular.parquet", compression="zstd")
+
+
+def _write_similar(relation: ItemRelation, train: TrainingSet, n: int, out: StageOutput) -> None:
+    """Write each candidate's nearest candidates, in row groups."""
+    schema = pa.schema(
+        [
+            (ITEM_ID, train.items.ids.type),
+            ("similar_item_ids", pa.list_(train.items.ids.type)),
+            ("scores", pa.list_(pa.float32())),
+        ]
+    )
+    items = np.flatnonzero(train.candidates).astype(np.int32)
+    step = max(1, min(_BLOCK_ITEMS, _SIMILAR_SCORES // max(train.n_items, 1)))
+    path = out.folder / "similar.parquet"
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        for start in range(0, len(items), step):
+            block = items[start : start + step]
+            found, score = relation.similar(block, train.candidates, max(n, 1))
+            found, score = found[:, :n], score[:, :n]
+            given = found >= 0
+            columns = [
+                train.items.decode(block),
+                _as_lists(train.items.decode(found[given]), given.sum(axis=1)),
+                _as_lists(pa.array(score[given], pa.float32()), given.sum(axis=1)),
+            ]
+            file.write_batch(pa.record_batch(columns, schema=schema))
+
+
+def _by_co_occurrence(train: TrainingSet, settings: Settings) -> ItemRelation:
+    """Return how items relate where the model has no say: by who liked both."""
+    job = settings.job
+    model = ItemKnn(ItemKnnSettings(), seed=job.seed, threads=job.training_threads)
+    model.fit(train, progress=silent)
+    return model.relation()
+
+
+def _liked(train: TrainingSet) -> SeenItems:
+    """Return each user's history: the positives, or everything where there are none."""
+    user = train.user_idx
+    some = np.bincount(user, weights=train.positive, minlength=train.n_users) > 0
+    keep = train.positive | ~some[user]
+    indptr = np.concatenate([[0], np.cumsum(keep)])[train.indptr]
+    return SeenItems(indptr, train.item_idx[keep])
+
+
+def _as_lists(values: pa.Array, length: Int32Array | Int64Array) -> pa.ListArray:
+    """Return a list column from its values one after another and the length of each list."""
+    offsets = np.concatenate([[0], np.cumsum(length)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
