@@ -1,0 +1,138 @@
+"""The command line: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import shop as shops
+from recjobs.cli import main
+from shop import Shop
+
+COMMANDS = (
+    "init", "doctor", "migrate", "run", "backfill", "stage", "status", "rollback", "promote",
+    "show", "demo",
+)  # fmt: skip
+
+
+@pytest.fixture
+def shop(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    shop = shops.open_shop(database, tmp_path, monkeypatch)
+    monkeypatch.setenv("RECJOBS_CONFIG", str(shop.config))
+    return shop
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, object]:
+    code = main([*words, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"  recjobs {command}" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_slow() -> None:
+    code = (
+        "import sys; from recjobs.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "slow = {'numpy', 'pyarrow', 'pandas', 'tensorflow', 'keras', 'rich', 'psycopg2'}\n"
+        "sys.exit(', '.join(sorted(slow & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_night_its_status_and_a_users_list(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, run = answer(capsys, "run", "--as-of", "2026-01-25")
+    assert code == 0
+    assert (run["status"], run["failure"]) == ("stored", None)
+    assert Path(run["report"]).is_file()
+
+    code, status = answer(capsys, "status")
+    assert code == 0
+    assert status["live"]["run_id"] == run["run_id"]
+
+    code, user = answer(capsys, "show", "1")
+    assert code == 0
+    assert len(user["items"]) == 10
+
+    assert main(["status"]) == main(["show", "1"]) == main(["show", "987654"]) == 0
+    printed = capsys.readouterr().out
+    assert "live" in printed
+    assert "Thing <" in printed
+
+
+def test_a_backfill_runs_each_day_and_a_rollback_takes_one_back(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, runs = answer(capsys, "backfill", "--since", "2026-01-24", "--until", "2026-01-26")
+    assert code == 0
+    assert [run["status"] for run in runs] == ["stored", "stored"]
+    code, back = answer(capsys, "rollback", "--why", "a drill")
+    assert (code, back["live"]["run_id"]) == (0, runs[0]["run_id"])
+    code, promoted = answer(capsys, "promote", str(runs[1]["run_id"]), "--why", "it was right")
+    assert (code, promoted["run_id"]) == (0, runs[1]["run_id"])
+
+
+def test_one_stage_alone(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    code, run = answer(capsys, "run", "--as-of", "2026-01-25", "--dry-run")
+    assert (code, run["status"]) == (0, "dry_run")
+    code, stage = answer(capsys, "stage", "score", "--run", str(run["run_id"]))
+    assert (code, stage["state"]) == (0, "reused")
+
+
+def test_exit_codes_follow_the_error_tree(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["run", "--as-of", "tomorrow"]) == 2
+    assert "Received: 'tomorrow'" in capsys.readouterr().err
+    assert main(["run", "--set", "model.nam=ease"]) == 2
+    assert "did you mean 'name'?" in capsys.readouterr().err
+    assert main(["run", "--set", "model.name=esae"]) == 2
+    assert "did you mean 'ease'?" in capsys.readouterr().err
+    assert main(["show", "not-a-number"]) == 3
+    assert main(["stage", "score", "--run", "12345"]) == 2
+
+    code, failure = answer(capsys, "run", "--as-of", "2025-12-01")  # before the shop opened
+    assert (code, failure["exit"] if "exit" in failure else 3) == (3, 3)
+
+    monkeypatch.setenv("SHOP_TARGET_DSN", "postgresql://nobody@127.0.0.1:1/nowhere")
+    assert main(["status"]) == 5
+    monkeypatch.delenv("SHOP_TARGET_DSN")
+    assert main(["status"]) == 2
+    assert "SHOP_TARGET_DSN" in capsys.readouterr().err
+
+
+def test_wrong_arguments_exit_as_wrong_settings_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--as-off", "2026-01-25"])
+    assert ended.value.code == 2
+
+
+def test_migrate_twice_and_as_sql(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["migrate"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert main(["migrate", "--print-sql"]) == 0
+    assert "create table" in capsys.readouterr().out.lower()
+
+
+def test_init_and_doctor_on_an_unknown_database(
+    shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proposed = tmp_path / "proposed.toml"
+    words = ["--dsn-env", "SHOP_SOURCE_DSN", "--schema", "app", "--output", str(proposed)]
+    assert main(["init", *words]) == 0
+    assert main(["init", *words]) == 2  # an existing file is not lost
+    assert "app.clicks" in proposed.read_text()
+    assert main(["doctor", "--config", str(proposed)]) == 0
