@@ -38,8 +38,8 @@ _STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "recjobs",
     "text.parse_math": False,
     "axes.unicode_minus": False,
-    "font.size": 9,
-    "axes.labelsize": 9,
+    "font.size": 9.5,
+    "axes.labelsize": 9.5,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": LINE,
     "axes.facecolor": "none",
@@ -57,10 +57,10 @@ _STYLE: Final[dict[Any, Any]] = {
     "ytick.labelcolor": MUTED,
     "lines.linewidth": 1.6,
     "legend.frameon": False,
-    "legend.fontsize": 9,
+    "legend.fontsize": 9.5,
 }
 #: Inches: at 1:1 still readable on a phone, and the page enlarges it where there is room.
-_WIDTH: Final = 5.6
+_WIDTH: Final = 5.0
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from recjobs.columns import POPULAR
 from recjobs.config import Settings
 from recjobs.report.facts import ReportFacts
 from recjobs.report.lists import Scored
-from recjobs.report.plots import duration, number
+from recjobs.report.plots import duration, fixed, number
 from recjobs.report.quality import Quality
 
 
@@ -93,8 +93,8 @@ def percent(share: float) -> str:
 def _metric(metric: str, quality: Quality | None) -> Figure:
     if quality is None or quality.ours is None:
         return Figure(metric, "–")
-    floor = f"{POPULAR} {number(quality.floor)}" if quality.floor is not None else ""
-    return Figure(metric, number(quality.ours), floor)
+    floor = f"{POPULAR} {fixed(quality.floor)}" if quality.floor is not None else ""
+    return Figure(metric, fixed(quality.ours), floor)
 
 
 def _users(lists: Scored | None) -> Figure:
@@ -105,16 +105,16 @@ def _users(lists: Scored | None) -> Figure:
     return Figure(
         "Users with a list",
         number(lists.users - empty),
-        f"{number(fallback)} of them the fallback" + (f", {number(empty)} none" if empty else ""),
+        f"{number(fallback)} from the fallback" + (f", {number(empty)} none" if empty else ""),
     )
 
 
 def _churn(facts: ReportFacts, check: Mapping[str, Any]) -> Figure:
     churn = check.get("churn")
     if churn is None:
-        return Figure("Replaced since last time", "–", "no earlier lists" if check else "")
+        return Figure("Churn", "–", "no earlier lists" if check else "")
     return Figure(
-        "Replaced since last time",
+        "Churn",
         percent(churn),
         f"against {_run(facts.reference_run_id) or 'the lists before'}",
     )

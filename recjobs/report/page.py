@@ -194,7 +194,7 @@ class _Page:
     def _outcomes(self) -> list[dict[str, Any]]:
         stages = [self._summaries.get(stage, {}) for stage in ("validate", "check")]
         found = [outcome for stage in stages for outcome in stage.get("outcomes", ())]
-        return sorted(found, key=lambda o: (o["passed"], o["level"] != "stop"))
+        return sorted(found, key=lambda o: 2 if o["passed"] else o["level"] != "stop")
 
     def _rejected(self) -> dict[str, int]:
         rejected = self._summaries["validate"]["rejected"]
@@ -219,7 +219,7 @@ def _environment() -> Environment:
     )
     environment.tests["gap"] = lambda value: isinstance(value, Gap)
     environment.filters["number"] = plots.number
-    environment.filters["instant"] = instant
+    environment.filters["minute"] = lambda when: instant(when)[:16]
     environment.filters["percent"] = percent
     environment.globals["POPULAR"] = POPULAR
     return environment

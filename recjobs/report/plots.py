@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
@@ -13,6 +13,9 @@ from recjobs.report.canvas import FIRST, INK, MUTED, PAPER, SECOND, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+#: Dates that fit below a plot.
+_DATES: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ class Estimate:
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
-            return number(self.value)
-        return f"{number(self.value)} ({number(self.low)} to {number(self.high)})"
+            return fixed(self.value)
+        return f"{fixed(self.value)} ({fixed(self.low)} to {fixed(self.high)})"
 
 
 def number(value: float | None) -> str:
@@ -49,6 +52,11 @@ def number(value: float | None) -> str:
     if value == int(value) or abs(value) >= 10_000:
         return f"{value:,.0f}"
     return f"{value:.4g}" if abs(value) >= 0.001 else f"{value:.2g}"
+
+
+def fixed(value: float) -> str:
+    """Return a metric with as many decimals as its neighbours have: four."""
+    return f"{value:.4f}" if abs(value) < 100 else number(value)
 
 
 def by_model(metric: str, estimates: Mapping[str, Estimate], ours: str) -> Plot:
@@ -68,7 +76,7 @@ def by_model(metric: str, estimates: Mapping[str, Estimate], ours: str) -> Plot:
                 axes.plot([estimate.low, estimate.high], [row, row], color=colour)
             axes.plot(estimate.value, row, "o", color=colour, markersize=7 if name == ours else 5)
             axes.annotate(
-                number(estimate.value), (estimate.value, row), (0, 6), color=INK, fontsize=8,
+                fixed(estimate.value), (estimate.value, row), (0, 6), color=INK, fontsize=8.5,
                 textcoords="offset points", ha="center",
             )  # fmt: skip
         axes.set_yticks(range(len(names)), names)
@@ -99,7 +107,7 @@ def training(
     """
     measured = [(e, v) for e, v in zip(epochs, validation, strict=True) if v is not None]
     panels = 2 if measured else 1
-    with drawing(1.2 + 1.1 * panels, panels) as canvas:
+    with drawing(0.9 + 1.4 * panels, panels) as canvas:
         top, *below = canvas.panels
         top.plot(epochs, loss, "o-", color=MUTED, markersize=3)
         top.set_ylabel("training loss")
@@ -119,7 +127,7 @@ def training(
         [top, *below][-1].set_xlabel("epoch")
     told = f"Training over {len(epochs)} epochs: loss from {number(loss[0])} to {number(loss[-1])}"
     if measured:
-        told += f", validation {metric} from {number(measured[0][1])} to {number(measured[-1][1])}"
+        told += f", validation {metric} from {fixed(measured[0][1])} to {fixed(measured[-1][1])}"
     return Plot(canvas.svg, f"{told}; best epoch {best_epoch or 'not chosen'}.")
 
 
@@ -150,19 +158,20 @@ def over_nights(metric: str, nights: Mapping[str, Sequence[Night]], ours: str) -
             axes.plot(*zip(*line, strict=True), style, color=colour, label=name)
             for (x, y), night in zip(line, nights[name], strict=True):
                 low, high = night.estimate.low, night.estimate.high
-                if low is not None and high is not None:
-                    axes.plot([x, x], [low, high], color=colour, linewidth=1, alpha=0.6)
+                # Everyone's intervals on one day would lie on top of each other.
+                if name == ours and low is not None and high is not None:
+                    axes.plot([x, x], [low, high], color=colour, linewidth=1.2, alpha=0.7)
                 face = colour if night.was_live else PAPER
                 axes.plot(x, y, "o", color=colour, markerfacecolor=face, markersize=5)
-        locator = calendar.AutoDateLocator(minticks=2, maxticks=6)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(calendar.ConciseDateFormatter(locator))
+        days = sorted({night.as_of for rows in nights.values() for night in rows})
+        shown = days[:: -(-len(days) // _DATES)]
+        axes.set_xticks([calendar.date2num(day) for day in shown], [f"{d:%d %b}" for d in shown])
         axes.set_ylim(bottom=0)
         axes.set_ylabel(metric)
-        axes.set_xlabel("as of")
+        axes.set_xlabel(f"as of, {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}")
         _legend(axes, len(nights))
     told = "; ".join(
-        f"{name}: " + ", ".join(f"{n.as_of:%Y-%m-%d} {number(n.estimate.value)}" for n in rows[-7:])
+        f"{name}: " + ", ".join(f"{n.as_of:%Y-%m-%d} {fixed(n.estimate.value)}" for n in rows[-7:])
         for name, rows in nights.items()
     )
     return Plot(canvas.svg, f"{metric} over nights (the last seven at most). {told}.")
@@ -213,7 +222,7 @@ def timings(seconds: Mapping[str, float], failed: str | None) -> Plot:
         axes.barh(names, list(seconds.values()), color=colours, height=0.62)
         for row, name in enumerate(names):
             axes.annotate(
-                duration(seconds[name]), (seconds[name], row), (4, 0), color=INK, fontsize=8,
+                duration(seconds[name]), (seconds[name], row), (4, 0), color=INK, fontsize=8.5,
                 textcoords="offset points", va="center",
             )  # fmt: skip
         axes.invert_yaxis()

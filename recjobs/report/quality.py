@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from recjobs.artifacts import read_json
 from recjobs.columns import POPULAR
 from recjobs.gate import DECIDING_SEGMENT
-from recjobs.report.plots import Estimate, Plot, by_model, number
+from recjobs.report.plots import Estimate, Plot, by_model, fixed
 
 #: In this order; the gate's metric goes first.
 _METRICS: Final = {
@@ -68,7 +68,7 @@ class Quality:
         glossary: What each metric that occurs means.
         ours: The gate's metric of the run's model, of the users that the gate decides on.
         floor: The same of popularity.
-        refused: Why the champion could not be compared; empty where it was, or where none is.
+        no_champion: Why no champion was judged; empty where one was.
     """
 
     plot: Plot
@@ -78,7 +78,7 @@ class Quality:
     glossary: dict[str, str]
     ours: float | None
     floor: float | None
-    refused: str
+    no_champion: str
 
 
 def read_quality(rows_path: Path, differences_path: Path, metric: str) -> Quality:
@@ -90,8 +90,8 @@ def read_quality(rows_path: Path, differences_path: Path, metric: str) -> Qualit
         metric: The gate's metric.
     """
     rows = pq.read_table(rows_path).to_pylist()
-    gated = read_json(differences_path)
-    ours = gated["challenger"]
+    judged = read_json(differences_path)
+    ours = judged["challenger"]
     found = {(row["model"], row["segment"], row["metric"]): row for row in rows}
     models = list(dict.fromkeys([ours, *(row["model"] for row in rows)]))
     metrics = _ordered({row["metric"] for row in rows}, [metric, *_METRICS])
@@ -111,7 +111,7 @@ def read_quality(rows_path: Path, differences_path: Path, metric: str) -> Qualit
     }
     return Quality(
         plot=by_model(metric, decisive, ours),
-        differences=_differences(gated, metric),
+        differences=_differences(judged, metric),
         models=table([Cell(m) for m in metrics], [("all", m) for m in metrics]),
         segments=table(
             [Cell(s, _users(found.get((ours, s, metric)))) for s in segments],
@@ -120,22 +120,22 @@ def read_quality(rows_path: Path, differences_path: Path, metric: str) -> Qualit
         glossary={m: _METRICS[m] for m in metrics if m in _METRICS},
         ours=decisive[ours].value if ours in decisive else None,
         floor=decisive[POPULAR].value if POPULAR in decisive else None,
-        refused=(gated["champion"] or {}).get("refused") or "",
+        no_champion=judged["no_champion"] or "",
     )
 
 
-def _differences(gated: dict[str, Any], metric: str) -> Table:
-    columns = [Cell(metric, gated["challenger"]), Cell(metric, "the other"), Cell("difference")]
+def _differences(judged: dict[str, Any], metric: str) -> Table:
+    columns = [Cell(metric, judged["challenger"]), Cell(metric, "the other"), Cell("difference")]
     rows = [
         Row(
             row["against"],
             [
-                Cell(number(row["challenger"])),
-                Cell(number(row["other"])),
+                Cell(fixed(row["challenger"])),
+                Cell(fixed(row["other"])),
                 Cell(f"{row['mean']:+.4f}", f"{row['low']:+.4f} to {row['high']:+.4f}"),
             ],
         )
-        for row in gated["differences"]
+        for row in judged["differences"]
         if row["segment"] == DECIDING_SEGMENT and row["metric"] == metric
     ]
     return Table("against", columns, rows)
@@ -152,8 +152,9 @@ def _cell(row: dict[str, Any] | None) -> Cell:
     if row is None or row["value"] is None or math.isnan(row["value"]):
         return Cell("–")
     known = estimate(row)
-    note = "" if known.low is None else f"{number(known.low)} to {number(known.high)}"
-    return Cell(number(known.value), note)
+    if known.low is None or known.high is None:
+        return Cell(fixed(known.value))
+    return Cell(fixed(known.value), f"{fixed(known.low)} to {fixed(known.high)}")
 
 
 def _users(row: dict[str, Any] | None) -> str:
