@@ -1,0 +1,236 @@
+"""The check stage: completeness, seen items, duplicates, candidates, coverage, churn.
+
+The lists are streamed in batches, with numpy over each batch, so that memory is set by the batch
+and not by the number of users. Nothing here trusts the scorer: seen items, candidates and the users
+to serve are looked up again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recjobs.artifacts import StageOutput
+from recjobs.check.batches import Batch, batches, ragged
+from recjobs.check.churn import Churn
+from recjobs.config import Level, Settings
+from recjobs.dataset import (
+    BoolArray,
+    Int32Array,
+    Int64Array,
+    Interactions,
+    SeenItems,
+    seen_items,
+    training_set,
+)
+from recjobs.expectations import Outcome
+from recjobs.progress import Progress
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What was found, counted over all batches."""
+
+    recommended: BoolArray
+    rows: int = 0
+    eligible_rows: int = 0
+    out_of_order: int = 0
+    short: int = 0
+    ragged: int = 0
+    seen: int = 0
+    duplicates: int = 0
+    not_candidates: int = 0
+    last_user: int = -1
+
+
+def check(
+    lists: Path,
+    popular: Path,
+    log: Interactions,
+    as_of: int,
+    reference: Path | None,
+    settings: Settings,
+    out: StageOutput,
+    progress: Progress,
+) -> None:
+    """Hold the scored lists against the expectations of ``[check]``.
+
+    Leaves the outcomes, the churn (None without a reference) and the coverage in the summary; the
+    caller stops the night where an outcome says so.
+
+    Args:
+        lists: ``lists.parquet`` of the score stage.
+        popular: ``popular.parquet`` of the score stage.
+        log: The whole log before ``as_of``.
+        as_of: Microseconds.
+        reference: ``lists.parquet`` of the reference run, None where there is none.
+        settings: Of the job; ``[feedback]``, ``[score]`` and ``[check]`` are read.
+        out: Takes the summary.
+        progress: Told the share of rows done.
+
+    Raises:
+        DataError: A file has not the columns that the score stage writes.
+    """
+    everything = np.ones(len(log), dtype=np.bool_)
+    seen = seen_items(log, everything, as_of, settings.feedback.exclude_seen)
+    candidates = training_set(log, everything, as_of, settings.feedback).candidates
+    n = settings.score.n
+    counts = _Counts(recommended=np.zeros(len(log.items), dtype=np.bool_))
+    churn = None if reference is None else Churn(reference, log, n)
+    total = max(pq.read_metadata(lists).num_rows, 1)
+    for batch in batches(lists, log):
+        _count(batch, counts, log, seen, candidates, n)
+        if churn is not None:
+            churn.add(batch)
+        progress(counts.rows / total, f"{counts.rows:,} lists")
+    coverage = float((counts.recommended & candidates).sum() / max(int(candidates.sum()), 1))
+    fallback = _popular_problem(popular, log, candidates, n)
+    outcomes = [
+        _completeness(counts, int(log.eligible.sum()), fallback, settings),
+        *_contents(counts, settings),
+        _coverage(coverage, settings),
+        *_churn(churn, settings),
+    ]
+    out.summary.update(
+        outcomes=[asdict(outcome) for outcome in outcomes if outcome.level != "off"],
+        churn=None if churn is None else churn.mean,
+        coverage=coverage,
+    )
+
+
+def _count(
+    batch: Batch,
+    counts: _Counts,
+    log: Interactions,
+    seen: SeenItems,
+    candidates: BoolArray,
+    n: int,
+) -> None:
+    users = batch.user_idx
+    counts.rows += len(users)
+    counts.eligible_rows += int(log.eligible[users[users >= 0]].sum())
+    # Ascending without repeats: as many eligible rows as eligible users are then all of them.
+    counts.out_of_order += int((np.diff(users, prepend=np.int32(counts.last_user)) <= 0).sum())
+    counts.last_user = int(users[-1])
+    counts.short += int(((batch.length < n) & ~batch.explained).sum())
+    counts.ragged += int(batch.ragged.sum())
+
+    named = batch.item_idx >= 0
+    items = batch.item_idx[named]
+    counts.not_candidates += int((~named).sum() + (~candidates[items]).sum())
+    key = batch.row[named] * len(log.items) + items
+    counts.duplicates += len(key) - len(np.unique(key))
+    known = _seen_keys(users, seen, len(log.items))
+    if len(known):
+        at = np.minimum(np.searchsorted(known, key), len(known) - 1)
+        counts.seen += int((known[at] == key).sum())
+    counts.recommended[batch.item_idx[named & (batch.rank < n)]] = True
+
+
+def _seen_keys(users: Int32Array, seen: SeenItems, n_items: int) -> Int64Array:
+    """Return a key (row of the batch, item) for all that the batch's users have seen, ascending."""
+    first = seen.indptr[np.maximum(users, 0)]
+    length = np.where(users >= 0, seen.indptr[np.maximum(users, 0) + 1] - first, 0)
+    row, place = ragged(length)
+    keys: Int64Array = row * n_items + seen.indices[first[row] + place]
+    return keys
+
+
+def _popular_problem(path: Path, log: Interactions, candidates: BoolArray, n: int) -> str:
+    """Return what is wrong with the lists for users whom the run has never seen, or ""."""
+    wanted = min(n, int(candidates.sum()))
+    segments = pq.read_table(path, columns=["segment", "item_ids"]).to_pylist()
+    for segment in segments:
+        items = log.items.encode(pa.array(segment["item_ids"], log.items.ids.type))
+        name = f"the popular list {segment['segment']!r}"
+        if len(items) < wanted:
+            return f"{name} has {len(items)} items where {wanted} are needed"
+        if len(np.unique(items)) < len(items):
+            return f"{name} holds an item twice"
+        if (items < 0).any() or not candidates[items].all():
+            return f"{name} holds an item that is not a candidate"
+    return "" if segments else "there is no popular list, for users whom the run has not seen"
+
+
+def _completeness(counts: _Counts, eligible: int, fallback: str, settings: Settings) -> Outcome:
+    found = {
+        "eligible users have no list": max(eligible - counts.eligible_rows, 0),
+        "lists are of users who are not eligible": counts.rows - counts.eligible_rows,
+        "lists are out of the order of user_id, or a user's second one": counts.out_of_order,
+        f"lists have fewer than {settings.score.n} items and no reason": counts.short,
+        "lists have more or fewer scores, sources or reasons than items": counts.ragged,
+    }
+    problems = [f"{count:,} {what}" for what, count in found.items() if count]
+    problems += [fallback] if fallback else []
+    return _none_of(
+        "completeness",
+        settings.check.completeness,
+        sum(found.values()) + bool(fallback),
+        "; ".join(problems) or f"each of {eligible:,} eligible users has a list or a reason",
+    )
+
+
+def _contents(counts: _Counts, settings: Settings) -> list[Outcome]:
+    limits, feedback = settings.check, settings.feedback
+    return [
+        _none_of(
+            "seen_items",
+            limits.seen_items,
+            counts.seen,
+            f"{counts.seen:,} items on the lists were seen by their user, and "
+            f"feedback.exclude_seen is {feedback.exclude_seen!r}",
+        ),
+        _none_of(
+            "duplicates",
+            limits.duplicates,
+            counts.duplicates,
+            f"{counts.duplicates:,} items are on the same list more than once",
+        ),
+        _none_of(
+            "candidates",
+            limits.candidates,
+            counts.not_candidates,
+            f"{counts.not_candidates:,} items on the lists may not be recommended: unknown before "
+            "as_of, not available, or below feedback.min_item_interactions",
+        ),
+    ]
+
+
+def _coverage(coverage: float, settings: Settings) -> Outcome:
+    limit = settings.check.min_coverage
+    return Outcome(
+        stage="check",
+        name="coverage",
+        level=settings.check.coverage,
+        passed=coverage >= limit,
+        observed=coverage,
+        expected=limit,
+        message=f"{coverage:.2%} of the candidates are in someone's top {settings.score.n}; below "
+        f"check.min_coverage = {limit:.2%} nearly everyone is shown the same",
+    )
+
+
+def _churn(churn: Churn | None, settings: Settings) -> list[Outcome]:
+    if churn is None or churn.mean is None:
+        return []
+    limit = settings.check.max_churn
+    return [
+        Outcome(
+            stage="check",
+            name="churn",
+            level=settings.check.churn,
+            passed=churn.mean <= limit,
+            observed=churn.mean,
+            expected=limit,
+            message=f"{churn.mean:.1%} of a user's top {settings.score.n} have changed since the "
+            f"reference run, mean of {churn.users:,} users; check.max_churn is {limit:.1%}",
+        )
+    ]
+
+
+def _none_of(name: str, level: Level, found: int, message: str) -> Outcome:
+    return Outcome("check", name, level, found == 0, float(found), 0.0, message)
