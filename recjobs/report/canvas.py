@@ -6,6 +6,7 @@ dark mode, and its text stays text. Nothing here touches pyplot or its global st
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Iterator
@@ -99,13 +100,17 @@ def drawing(height: float, panels: int = 1) -> Iterator[Drawing]:
 def _themed(svg: str) -> str:
     """Turn matplotlib's SVG file into an element that takes the page's colours, font and width."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 aria-hidden="true"', svg, count=1)
-    svg = re.sub(r"(font: [\d.]+px )[^;\"]*", r"\1var(--font)", svg)
+    # The font comes from the page; versions of matplotlib write the two apart or as one.
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
-    # Several plots share the page: only the ids that something refers to are kept, and those are
-    # hashes of what they name.
+    # Several plots share the page: only the ids that something in this one refers to are kept,
+    # and made its own.
+    own = hashlib.sha256(svg.encode()).hexdigest()[:6]
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-    return re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
+    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{own}{m[1]}"' if m[1] in used else "", svg)
+    return re.sub(r'(href="|url\()#', rf"\1#{own}", svg)

@@ -105,9 +105,9 @@ def read_quality(rows_path: Path, differences_path: Path, metric: str) -> Qualit
         return Table("model", columns, body)
 
     decisive = {
-        model: estimate(found[model, DECIDING_SEGMENT, metric])
+        model: estimate(row)
         for model in models
-        if (model, DECIDING_SEGMENT, metric) in found
+        if (row := found.get((model, DECIDING_SEGMENT, metric))) and row["value"] is not None
     }
     return Quality(
         plot=by_model(metric, decisive, ours),
