@@ -7,6 +7,7 @@ Both are libpq, so one DSN does for both.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -42,10 +43,16 @@ def connect(dsn: str, *, autocommit: bool = False) -> Iterator[PgConnection]:
     """
     try:
         connection = psycopg2.connect(dsn, application_name="recjobs", connect_timeout=10)
-    except psycopg2.ProgrammingError as error:
-        raise ConfigError(f"the DSN can't be read: {_first_line(error)}") from error
+    except psycopg2.ProgrammingError:
+        # The driver quotes what it can't read, and the password may be a part of that.
+        raise ConfigError(
+            "the DSN can't be read: expected postgresql://user:password@host:5432/database, with "
+            "special characters of the password percent-encoded, or host=… user=… dbname=…"
+        ) from None
     except psycopg2.OperationalError as error:
-        raise DatabaseError(f"can't connect to the database: {_first_line(error)}") from error
+        # An unencoded @ in a password makes its rest a part of the host name.
+        message = re.sub(r'"[^"@]*@', '"…@', _first_line(error))
+        raise DatabaseError(f"can't connect to the database: {message}") from None
     try:
         connection.autocommit = autocommit
         yield connection

@@ -117,7 +117,7 @@ def _side(
     counts = pc.value_counts(ids)
     twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
     if len(twice):
-        some = ", ".join(str(value) for value in pc.sort(twice)[:5].to_pylist())
+        some = ", ".join(str(value) for value in sorted(twice.to_pylist())[:5])
         raise DataError(
             f"source.{'items' if key == ITEM_ID else 'users'}: expected one row per {key}. "
             f"Received: {len(twice)} ids with several rows, such as {some}"

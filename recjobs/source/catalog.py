@@ -170,7 +170,7 @@ def _type_names(connection: db.PgConnection, oids: list[int]) -> dict[int, str]:
 def _nearest(name: str, known: Iterable[str]) -> str:
     by_lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
 
 
 def first_line(error: BaseException) -> str:

@@ -75,7 +75,8 @@ def _read_once(
     with _snapshot(dsn) as cursor:
         for name, query in queries.items():
             cursor.execute(query)
-            reader = cursor.fetch_record_batch()
+            # Not fetch_record_batch(): its reader loses the SQLSTATE of an error on the way.
+            reader = cursor._results.reader
             batches = []
             for batch in reader:
                 batches.append(_compact(batch))
@@ -108,9 +109,8 @@ def _snapshot(dsn: str) -> Iterator[Any]:
 def _translated(error: BaseException) -> RecJobsError:
     """Return the error of our tree that says what to do about one of the driver's."""
     state = getattr(error, "sqlstate", None) or ""
-    text = str(error).strip()
-    message = (text.splitlines() or [type(error).__name__])[0]
-    if state in _CONFLICTS or any(f"SQLSTATE: {s}" in text for s in _CONFLICTS):
+    message = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if state in _CONFLICTS:
         return _ReplayConflict(message)
     if state.startswith("42"):  # a right, a table, a column or a function is missing
         return ConfigError(f"the source refused the query: {message}. See: recjobs doctor")
