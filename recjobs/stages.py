@@ -8,7 +8,7 @@ Modules that are slow to import are imported by the stage that needs them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from recjobs.evaluate import Champion
     from recjobs.models import Model
     from recjobs.split import Split
+
+#: Publications that the report lists.
+_PUBLICATIONS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +163,21 @@ def _publish(night: Night, out: StageOutput, progress: Progress) -> None:
 
 
 def _report(night: Night, out: StageOutput, progress: Progress) -> None:
-    from recjobs.report import report
+    from recjobs.report import MetricPoint, Publication, ReportFacts, report
 
-    history = night.store.metric_history(night.settings.gate.metric, night.run.key.as_of)
-    report(night.store.get(night.run.run_id), night.folder, out, metric_history=history)
+    store, run = night.store, night.store.get(night.run.run_id)
+    live = store.live()
+    history = store.metric_history(night.settings.gate.metric, run.key.as_of)
+    # The facts have the names of the run's columns.
+    same = {f.name: getattr(run, f.name) for f in fields(ReportFacts) if hasattr(run, f.name)}
+    facts = ReportFacts(
+        **asdict(run.key),
+        **same,
+        live_run_id=live.run_id if live else None,
+        metric_history=[MetricPoint(**row) for row in history if row["value"] is not None],
+        publications=[Publication(**row) for row in store.publications(_PUBLICATIONS)],
+    )
+    report(facts, night.settings, night.folder, out)
 
 
 WORK: Final[dict[str, Callable[[Night, StageOutput, Progress], None]]] = {

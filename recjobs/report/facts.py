@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """One model's value of the gate's metric on one night.
+    """One model's value of the gate's metric on one night, of all users.
 
     Attributes:
         run_id: The run that measured it.
@@ -37,22 +37,28 @@ class Publication:
 
     Attributes:
         run_id: The run.
-        since: When its lists went live.
-        until: When another run's took over; None for the live one.
-        by: Who or what decided.
+        kind: How it went live: ``publish``, ``promote`` or ``rollback``.
+        live_from: When its lists went live.
+        live_until: When another run's took over; None for the live one.
+        rolled_back: Whether a rollback ended it.
+        decided_by: Who or what decided.
         why: The reason given.
     """
 
     run_id: int
-    since: datetime
-    until: datetime | None
-    by: str
+    kind: str
+    live_from: datetime
+    live_until: datetime | None
+    rolled_back: bool
+    decided_by: str
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFacts:
     """The row of the table ``run`` as it is when the page is written, and what stands around it.
+
+    Attributes that are columns of ``run`` have the column's name.
 
     Attributes:
         run_id: The run.

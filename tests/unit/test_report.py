@@ -230,7 +230,7 @@ def test_a_whole_night_leaves_no_gap(finished: RunFolder, tmp_path: Path) -> Non
         for i in (3, 5, 7)
         for model in ("item_knn", POPULAR)
     ]
-    past = [Publication(7, AS_OF, None, "airflow", "newest as_of")]
+    past = [Publication(7, "publish", AS_OF, None, False, "airflow", "newest as_of")]
     text, gaps = write(finished, tmp_path, facts(metric_history=history, publications=past))
     page = Reader(text)
     assert gaps == []
@@ -282,7 +282,7 @@ def test_every_value_is_escaped(finished: RunFolder, tmp_path: Path) -> None:
         overrides={HOSTILE: HOSTILE},
         timings={"publish": 1.0, HOSTILE: 1.0},
         metric_history=[MetricPoint(7, AS_OF, f"{HOSTILE} $x_1$ {i}", 0.1) for i in range(2)],
-        publications=[Publication(7, AS_OF, AS_OF, HOSTILE, HOSTILE)],
+        publications=[Publication(7, "rollback", AS_OF, AS_OF, True, HOSTILE, HOSTILE)],
     )
     text, gaps = write(finished, tmp_path, hostile)
     page = Reader(text)
