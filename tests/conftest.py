@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from servers import PLAIN, Server, embedded, system, system_binaries
 
 
@@ -27,7 +28,7 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def postgres15() -> Iterator[Server]:
-    """A second server, from the oldest system binaries of 15 or later; skips where there are none."""
+    """A second server, of the oldest system binaries from 15 on; skips where there are none."""
     binaries = system_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL 15 or later is installed on this system")

@@ -89,20 +89,23 @@ class Server:
 
     def _role(self, name: str, option: str) -> None:
         role, password = sql.Identifier(name), sql.Literal(self._password)
-        with closing(psycopg2.connect(self.dsn)) as connection, connection:
-            with connection.cursor() as cursor:
-                cursor.execute("select pg_advisory_xact_lock(7061)")  # two sessions of tests
-                cursor.execute("select 1 from pg_roles where rolname = %s", (name,))
-                verb = sql.SQL("alter" if cursor.fetchone() else "create")
-                cursor.execute(
-                    sql.SQL("{} role {} login nosuperuser {} password {}").format(
-                        verb, role, sql.SQL(option), password
-                    )
+        with (
+            closing(psycopg2.connect(self.dsn)) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("select pg_advisory_xact_lock(7061)")  # two sessions of tests
+            cursor.execute("select 1 from pg_roles where rolname = %s", (name,))
+            verb = sql.SQL("alter" if cursor.fetchone() else "create")
+            cursor.execute(
+                sql.SQL("{} role {} login nosuperuser {} password {}").format(
+                    verb, role, sql.SQL(option), password
                 )
-                cursor.execute("select rolsuper from pg_roles where rolname = current_user")
-                if cursor.fetchone() == (False,):
-                    # Who may not set the role may not make it the owner of a database.
-                    cursor.execute(sql.SQL("grant {} to current_user").format(role))
+            )
+            cursor.execute("select rolsuper from pg_roles where rolname = current_user")
+            if cursor.fetchone() == (False,):
+                # Who may not set the role may not make it the owner of a database.
+                cursor.execute(sql.SQL("grant {} to current_user").format(role))
 
 
 def uri(parts: dict[str, str]) -> str:

@@ -1,0 +1,308 @@
+"""The runs of a job: rows of the table ``run``, what their stages found, and the job's lease.
+
+Each method is one short transaction on a connection of its own: stages take minutes to hours, and
+no session is kept open for that long.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from psycopg2 import sql
+
+from recjobs import db, findings, lease
+from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
+from recjobs.expectations import Outcome
+
+#: A finished run is returned as it is when its key comes again.
+FINISHED: Final = ("stored", "held")
+
+_CHANGEABLE: Final = frozenset({
+    "status", "stage", "error", "dry_run", "snapshot_digest", "n", "published_source", "decision",
+    "rule", "champion_run_id", "reference_run_id", "counts", "timings",
+})  # fmt: skip
+_ATTEMPTS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """What makes two runs the same one, besides overrides and the snapshot.
+
+    Attributes:
+        as_of: Only interactions before it exist; aware.
+        settings_hash: Of every setting that can change a list.
+        code_version: Of recjobs.
+        seed: Of everything random.
+        training_threads: Floating-point sums depend on it.
+    """
+
+    as_of: datetime
+    settings_hash: str
+    code_version: str
+    seed: int
+    training_threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One row of the table ``run``, whose comments tell what each column means.
+
+    Attributes:
+        ever_live: Whether it has been live at some time.
+    """
+
+    run_id: int
+    key: RunKey
+    status: str
+    model: str
+    overrides: dict[str, Any]
+    dry_run: bool
+    request: str | None
+    supersedes: int | None
+    snapshot_digest: str | None
+    host: str
+    artifacts: str
+    decision: str | None
+    rule: str | None
+    published_source: str | None
+    error: str | None
+    stage: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    timings: dict[str, float]
+    counts: dict[str, Any]
+    champion_run_id: int | None
+    reference_run_id: int | None
+    n: int | None
+    lists_in: str | None
+    ever_live: bool
+
+
+class RunStore:
+    """The run tables of one job.
+
+    Args:
+        dsn: The target database.
+        schema: The job's schema.
+
+    Every method raises `DatabaseError` where the server fails, and `ConfigError` where the tables
+    were never migrated.
+    """
+
+    def __init__(self, dsn: str, schema: str) -> None:
+        self._dsn = dsn
+        self._schema = schema
+
+    def open(
+        self,
+        key: RunKey,
+        *,
+        model: str,
+        overrides: Mapping[str, Any],
+        dry_run: bool,
+        fresh: bool,
+        request: str | None,
+        host: str,
+        artifacts: str,
+    ) -> Run:
+        """Return the run of this key: an unfinished one resumed, a finished one as it is, or new.
+
+        Two processes that open the same key at once get the same run; the database sees to it.
+
+        Args:
+            key: What makes it the same run.
+            model: The model's name.
+            overrides: Settings given by hand; with others it is another run.
+            dry_run: Whether it stops after ``check``. A resumed run takes it over.
+            fresh: Make a new run that supersedes the newest one of the key.
+            request: Names the attempt: the same name gives the same run, fresh or not.
+            host: This machine.
+            artifacts: Root of the run's files; a resumed run keeps its own.
+        """
+        values = {
+            **asdict(key),
+            "overrides": _jsonb(overrides),
+            "model": model,
+            "dry_run": dry_run,
+            "request": request,
+            "host": host,
+            "artifacts": artifacts,
+        }
+        same_key = {**asdict(key), "overrides": _jsonb(overrides)}
+        with db.connect(self._dsn) as connection:
+            run = self._one(connection, request=request) if request else None
+            for _ in range(_ATTEMPTS):
+                newest = self._one(connection, **same_key) if run is None else None
+                run = run or (None if fresh else newest)
+                if run is not None:
+                    return self._resumed(connection, run, dry_run)
+                supersedes = newest.run_id if newest else None
+                opened = db.execute(
+                    connection, self._query("runs/open"), {**values, "supersedes": supersedes}
+                )
+                if opened:
+                    return self._require(connection, opened[0][0])
+                # Another process opened it between the look and the insert. With a request of
+                # another name it meant another attempt, and this one is to supersede it.
+                run = self._one(connection, **({"request": request} if request else same_key))
+        raise DatabaseError(f"the run of {key.as_of} could not be opened: too many at once")
+
+    def get(self, run_id: int) -> Run:
+        """Return a run.
+
+        Raises:
+            ConfigError: There is none of this id.
+        """
+        with db.connect(self._dsn) as connection:
+            return self._require(connection, run_id)
+
+    def latest(self, limit: int) -> list[Run]:
+        """Return the runs opened last, newest first."""
+        return self._find(many=limit)
+
+    def live(self) -> Run | None:
+        """Return the run that readers see; None before the first publish."""
+        return next(iter(self._find(live=True, many=1)), None)
+
+    def anything_live(self) -> bool:
+        """Tell whether readers see any run."""
+        return self.live() is not None
+
+    def reference(self, as_of: datetime) -> Run | None:
+        """Return the newest run with an earlier as_of that has been live, if there is one."""
+        return next(iter(self._find(before=as_of, once_live=True, by_night=True, many=1)), None)
+
+    def recent_rows(self, as_of: datetime, limit: int) -> list[int]:
+        """Return the accepted rows of the newest stored run of each earlier as_of, newest first."""
+        values = {"before": as_of, "many": limit}
+        return [row[0] for row in self._rows("runs/recent_rows", values)]
+
+    def publications(self, limit: int) -> list[dict[str, Any]]:
+        """Return the newest rows of the table ``publication``, newest first, by column."""
+        names = ("run_id", "kind", "live_from", "live_until", "rolled_back", "decided_by", "why")
+        rows = self._rows("runs/publications", {"many": limit})
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def metric_history(self, metric: str, as_of: datetime, limit: int = 60) -> list[dict[str, Any]]:
+        """Return a metric over all users, night by night up to as_of, oldest first.
+
+        Each has run_id, as_of, model, value, low, high and was_live.
+        """
+        names = ("run_id", "as_of", "model", "value", "low", "high", "was_live")
+        values = {"metric": metric, "as_of": as_of, "many": limit}
+        rows = self._rows("runs/metric_history", values)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def update(self, run_id: int, **columns: Any) -> None:
+        """Change columns of a run; ``counts`` and ``timings`` are merged into what is there.
+
+        Raises:
+            ConfigError: There is no such run.
+        """
+        if unknown := set(columns) - _CHANGEABLE:
+            raise ValueError(f"columns of a run that may change: {sorted(_CHANGEABLE)}. "
+                             f"Received: {sorted(unknown)}")  # fmt: skip
+        values = {"run_id": run_id, "changes": _jsonb(columns)}
+        if not self._rows("runs/update", values):
+            raise _unknown(run_id)
+
+    def record_outcomes(self, run_id: int, outcomes: Sequence[Outcome]) -> None:
+        """Record what expectations found, over what an earlier attempt recorded."""
+        with db.connect(self._dsn) as connection:
+            findings.record_outcomes(connection, self._schema, run_id, outcomes)
+
+    def record_metrics(self, run_id: int, metrics: Path) -> None:
+        """Record ``metrics.parquet`` of `evaluate`; what an earlier attempt recorded goes."""
+        with db.connect(self._dsn) as connection:
+            findings.record_metrics(connection, self._schema, run_id, metrics)
+
+    def record_rejected(self, run_id: int, rejected: Path) -> None:
+        """Record rows set aside, so many per reason; what an earlier attempt recorded goes."""
+        with db.connect(self._dsn) as connection:
+            findings.record_rejected(connection, self._schema, run_id, rejected)
+
+    def lease(
+        self, run_id: int, holder: str, ttl_seconds: float, handover_seconds: float = 900.0
+    ) -> AbstractContextManager[None]:
+        """Hold the job's lease for a run while a block runs; see `lease.holding`."""
+        return lease.holding(self._dsn, self._schema, run_id, holder, ttl_seconds, handover_seconds)
+
+    def try_lease(self, run_id: int, holder: str, seconds: float) -> bool:
+        """Take the lease, or keep it, for so many seconds; False where it can't be had."""
+        try:
+            lease.acquire(self._dsn, self._schema, run_id, holder, seconds, at_work=False)
+        except LeaseHeldError:
+            return False
+        return True
+
+    def release(self, run_id: int) -> None:
+        """Give the lease back, if the run holds it."""
+        lease.release(self._dsn, self._schema, run_id)
+
+    def _resumed(self, connection: db.PgConnection, run: Run, dry_run: bool) -> Run:
+        held = lease.current(connection, self._schema)
+        here = f"{socket.gethostname()}:{os.getpid()}"
+        at_work = (
+            held is not None
+            and held.run_id == run.run_id
+            and held.at_work
+            and not (held.expired or held.is_dead() or held.process == here)
+        )
+        # While another process works on it nothing may change under its feet; the lease will tell.
+        if run.status not in FINISHED and not at_work:
+            changes = _jsonb({"status": "running", "error": None, "dry_run": dry_run})
+            values = {"run_id": run.run_id, "changes": changes}
+            db.execute(connection, self._query("runs/update"), values)
+            return self._require(connection, run.run_id)
+        return run
+
+    def _rows(self, name: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        with db.connect(self._dsn) as connection:
+            return db.execute(connection, self._query(name), values)
+
+    def _find(self, **narrowing: Any) -> list[Run]:
+        with db.connect(self._dsn) as connection:
+            return self._found(connection, **narrowing)
+
+    def _one(self, connection: db.PgConnection, **narrowing: Any) -> Run | None:
+        return next(iter(self._found(connection, many=1, **narrowing)), None)
+
+    def _require(self, connection: db.PgConnection, run_id: int) -> Run:
+        run = self._one(connection, run_id=run_id)
+        if run is None:
+            raise _unknown(run_id)
+        return run
+
+    def _found(self, connection: db.PgConnection, **narrowing: Any) -> list[Run]:
+        wide = dict.fromkeys(
+            ("run_id", "request", "as_of", "settings_hash", "code_version", "seed",
+             "training_threads", "overrides", "before", "status", "many")
+        )  # fmt: skip
+        off = {"once_live": False, "live": False, "by_night": False}
+        rows = db.execute(connection, self._query("runs/find"), {**wide, **off, **narrowing})
+        return [_run(row) for row in rows]
+
+    def _query(self, name: str) -> sql.Composed:
+        return db.query(name, schema=self._schema)
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    run_id, *rest = row
+    n_key = len(fields(RunKey))
+    return Run(run_id, RunKey(*rest[:n_key]), *rest[n_key:])
+
+
+def _jsonb(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _unknown(run_id: int) -> ConfigError:
+    return ConfigError(f"there is no run {run_id}. See: recjobs status")

@@ -1,0 +1,10 @@
+-- Returns who holds the lease, expired or not; no row where it is free.
+-- Parameters: none. Caller: recjobs/lease.py.
+select
+    run_id,
+    holder,
+    at_work,
+    acquired_at,
+    expires_at,
+    expires_at <= clock_timestamp() as expired
+from {schema}.lease

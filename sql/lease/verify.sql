@@ -1,0 +1,8 @@
+-- Returns one row where the run holds the lease, and keeps it from being taken until the
+-- transaction ends. Parameters: run_id. Caller: recjobs/live.py.
+select run_id
+from {schema}.lease
+where
+    run_id = %(run_id)s
+    and expires_at > clock_timestamp()
+for update

@@ -1,0 +1,3 @@
+-- Makes the writer the owner of what the rest of the transaction creates. Returns nothing.
+-- Placeholders: writer. Caller: recjobs/migrate.py.
+set local role {writer};

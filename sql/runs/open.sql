@@ -1,0 +1,32 @@
+-- Opens a run. Returns its id; no row where the key or the request has just been taken by another.
+-- Parameters: the columns. Caller: recjobs/runs.py.
+insert into {schema}.run (
+    as_of,
+    settings_hash,
+    code_version,
+    seed,
+    training_threads,
+    overrides,
+    supersedes,
+    request,
+    dry_run,
+    model,
+    host,
+    artifacts
+)
+values (
+    %(as_of)s,
+    %(settings_hash)s,
+    %(code_version)s,
+    %(seed)s,
+    %(training_threads)s,
+    %(overrides)s,
+    %(supersedes)s,
+    %(request)s,
+    %(dry_run)s,
+    %(model)s,
+    %(host)s,
+    %(artifacts)s
+)
+on conflict do nothing
+returning run_id

@@ -1,0 +1,24 @@
+-- Changes columns of a run: those that the object `changes` names; counts and timings are merged.
+-- Returns one row, none where there is no such run. Parameters: run_id, changes. Caller:
+-- recjobs/runs.py.
+update {schema}.run as r set
+    status = c.status,
+    stage = c.stage,
+    error = c.error,
+    dry_run = c.dry_run,
+    snapshot_digest = c.snapshot_digest,
+    n = c.n,
+    published_source = c.published_source,
+    decision = c.decision,
+    rule = c.rule,
+    champion_run_id = c.champion_run_id,
+    reference_run_id = c.reference_run_id,
+    counts = r.counts || c.counts,
+    timings = r.timings || c.timings,
+    finished_at = case when c.status != 'running' then coalesce(r.finished_at, clock_timestamp()) end
+from {schema}.run as old
+cross join lateral jsonb_populate_record(old, %(changes)s::jsonb) as c
+where
+    old.run_id = %(run_id)s
+    and r.run_id = old.run_id
+returning r.run_id
