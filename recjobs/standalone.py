@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def halt(home: Path) -> bool:
     if process is None:
         return False
     family = [process, *process.children(recursive=True)]
-    process.send_signal(psutil.signal.SIGINT)  # it then stops its parts in order
+    process.send_signal(signal.SIGINT)  # it then stops its parts in order
     _, alive = psutil.wait_procs(family, timeout=_STOP_SECONDS)
     for left in alive:
         left.kill()
@@ -133,50 +134,52 @@ def start(
 
 def url(home: Path) -> str:
     """Return the address of the API and the pages."""
-    return _read(home)["api"]["base_url"]
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(home / "airflow.cfg", encoding="utf-8")
+    return settings["api"]["base_url"]
 
 
 def _configure(home: Path, dags: Path, options: dict[str, dict[str, str]]) -> None:
     """Write ``airflow.cfg``: so ``AIRFLOW_HOME`` alone is enough for Airflow's command line."""
-    settings = _read(home)
     port = _free_port(8080)
-    wanted: dict[str, dict[str, str]] = {
-        "core": {
-            "dags_folder": str(dags).replace("%", "%%"),  # Airflow interpolates its settings
-            "load_examples": "False",
-            "dags_are_paused_at_creation": "False",
-            "parallelism": "4",
-        },
-        "api": {
-            "host": _HOST,
-            "port": str(port),
-            "base_url": f"http://{_HOST}:{port}",
-            "workers": "1",
-        },
-        # Airflow binds these to every address; who asks needs a token signed with the secret.
-        "logging": {
-            "worker_log_server_port": str(_free_port(8793)),
-            "trigger_log_server_port": str(_free_port(8794)),
-        },
-        "scheduler": {"enable_health_check": "False"},
-        "usage_data_collection": {"enabled": "False"},
-    }
-    for section, values in (*wanted.items(), *options.items()):
-        settings[section] = {**dict(settings[section] if section in settings else {}), **values}
-    for section, key in (("api", "secret_key"), ("api_auth", "jwt_secret")):
-        kept = dict(settings[section]) if section in settings else {}
-        settings[section] = {key: secrets.token_urlsafe(32), **kept}
-    kept = dict(settings["core"])
-    settings["core"] = {"fernet_key": urlsafe_b64encode(secrets.token_bytes(32)).decode(), **kept}
+    settings = configparser.ConfigParser(interpolation=None)
+    # The keys of the first start are kept: what it signed and encrypted stays readable.
+    fernet_key = urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    settings.read_dict(
+        {
+            "core": {"fernet_key": fernet_key},
+            "api": {"secret_key": secrets.token_urlsafe(32)},
+            "api_auth": {"jwt_secret": secrets.token_urlsafe(32)},
+        }
+    )
+    settings.read(home / "airflow.cfg", encoding="utf-8")
+    settings.read_dict(
+        {
+            "core": {
+                "dags_folder": str(dags).replace("%", "%%"),  # Airflow interpolates its settings
+                "load_examples": "False",
+                "dags_are_paused_at_creation": "False",
+                "parallelism": "4",
+            },
+            "api": {
+                "host": _HOST,
+                "port": str(port),
+                "base_url": f"http://{_HOST}:{port}",
+                "workers": "1",
+            },
+            # Airflow binds these to every address; who asks needs a token signed with the secret.
+            "logging": {
+                "worker_log_server_port": str(_free_port(8793)),
+                "trigger_log_server_port": str(_free_port(8794)),
+            },
+            "scheduler": {"enable_health_check": "False"},
+            "usage_data_collection": {"enabled": "False"},
+        }
+    )
+    settings.read_dict(options)
     path = home / "airflow.cfg"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         settings.write(file)
-
-
-def _read(home: Path) -> configparser.ConfigParser:
-    settings = configparser.ConfigParser(interpolation=None)
-    settings.read(home / "airflow.cfg", encoding="utf-8")
-    return settings
 
 
 def _healthy(home: Path) -> bool:
