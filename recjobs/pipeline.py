@@ -160,6 +160,8 @@ def run_stage(
     night = _night(settings, run_id)
     if not _needed(night, stage):
         return "skipped"
+    if night.run.status == "stored" and stage not in _AFTER_HOLD:
+        return "reused"  # not looked at: its artifacts may be kept no longer
     with _lease(night.store, night.settings, run_id):
         return _work(night, stage, progress)
 
