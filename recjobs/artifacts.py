@@ -13,6 +13,7 @@ import shutil
 import socket
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ class RunFolder:
         self._fs, self._path = fsspec.core.url_to_fs(self.url)
         self._local = isinstance(self._fs, LocalFileSystem)
         self._verified: set[str] = set()
-        self._cache: tempfile.TemporaryDirectory[str] | None = None
+        self._cache: Path | None = None
 
     def finished(self, stage: str) -> bool:
         """Tell whether the stage has committed."""
@@ -109,6 +110,8 @@ class RunFolder:
 
     def path(self, stage: str, name: str) -> Path:
         """Return a local path of a finished file, fetched if need be, its checksum verified.
+
+        A fetched file is kept for as long as this object is.
 
         Raises:
             ConfigError: The stage did not run, or ran on another machine's local disk.
@@ -146,6 +149,10 @@ class RunFolder:
         """Remove the named stages' files, or the whole run's where none is named."""
         for path in [f"{self._path}/{stage}" for stage in stages] or [self._path]:
             if self._fs.exists(path):
+                # Manifests first: what is left by a removal that is killed is not finished.
+                for file in self._fs.find(path):
+                    if file.endswith(f"/{MANIFEST}"):
+                        self._fs.rm(file)
                 self._fs.rm(path, recursive=True)
 
     def _commit(self, stage: str, output: StageOutput, seconds: float) -> None:
@@ -157,6 +164,7 @@ class RunFolder:
             "seconds": round(seconds, 3),
             "host": socket.gethostname(),
         }
+        text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False)
         target = f"{self._path}/{stage}"
         self.remove(stage)
         if self._local:
@@ -165,7 +173,6 @@ class RunFolder:
         else:
             for name in sums:
                 self._fs.put_file(str(output.folder / name), f"{target}/{name}")
-        text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False)
         if self._local:
             # A rename, so that a manifest is never seen half-written.
             scratch = Path(target) / f".{MANIFEST}"
@@ -174,20 +181,29 @@ class RunFolder:
         else:
             self._fs.pipe_file(f"{target}/{MANIFEST}", text.encode())
         self._verified -= {key for key in self._verified if key.startswith(f"{stage}/")}
+        if self._cache is not None:
+            shutil.rmtree(self._cache / stage, ignore_errors=True)
 
     def _fetch(self, key: str) -> Path:
         if self._local:
             path = Path(self._path) / key
             if not path.is_file():
-                raise DataError(f"{path} is gone: run again with --fresh")
+                raise self._gone(key)
             return path
         if self._cache is None:
-            self._cache = tempfile.TemporaryDirectory(prefix="recjobs-")
-        path = Path(self._cache.name) / key
+            self._cache = Path(tempfile.mkdtemp(prefix="recjobs-"))
+            weakref.finalize(self, shutil.rmtree, self._cache, ignore_errors=True)
+        path = self._cache / key
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._fs.get_file(f"{self._path}/{key}", str(path))
+            try:
+                self._fs.get_file(f"{self._path}/{key}", str(path))
+            except FileNotFoundError as error:
+                raise self._gone(key) from error
         return path
+
+    def _gone(self, key: str) -> DataError:
+        return DataError(f"{self.url}/{key} is gone: run again with --fresh")
 
     def _missing(self, stage: str) -> ConfigError:
         here = socket.gethostname()

@@ -78,9 +78,12 @@ class Index:
         """Return the index of each id, ``(n,)`` int32; -1 for an id that is not in the index."""
         if isinstance(ids, pa.ChunkedArray):
             ids = ids.combine_chunks()
+        # Integers are compared as the widest: a bigint that no integer id can be is just unknown.
+        common = pa.int64() if pa.types.is_integer(self.ids.type) else self.ids.type
         # One look-up per distinct id, then a gather: a column repeats each id many times.
-        coded = ids.cast(self.ids.type).dictionary_encode()
-        found = pc.fill_null(pc.index_in(coded.dictionary, value_set=self.ids), UNKNOWN)
+        coded = ids.cast(common).dictionary_encode()
+        known = self.ids.cast(common)
+        found = pc.fill_null(pc.index_in(coded.dictionary, value_set=known), UNKNOWN)
         table = found.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
         codes = pc.fill_null(coded.indices, len(table)).to_numpy(zero_copy_only=False)
         encoded: npt.NDArray[np.int32] = np.append(table, np.int32(UNKNOWN))[codes]
