@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from recjobs import migrate
 from recjobs.config import Settings, load_settings
@@ -87,10 +88,19 @@ def clicks(
     return frame.drop_duplicates(["user_id", "item_id"]).reset_index(drop=True)
 
 
-def open_shop(source: str, folder: Path, *, target: str | None = None, model: str = "ease") -> Shop:
+def open_shop(
+    source: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    target: str | None = None,
+    model: str = "ease",
+) -> Shop:
     """Make the application's tables and the job's, and write the job's settings."""
+    monkeypatch.setenv("SHOP_SOURCE_DSN", source)
+    monkeypatch.setenv("SHOP_TARGET_DSN", target or source)
     config = folder / "shop.toml"
-    config.write_text(TOML.format(source=source, target=target or source, model=model))
+    config.write_text(TOML.format(model=model))
     shop = Shop(source, config)
     shop.execute(
         "create schema app;"
