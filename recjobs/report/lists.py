@@ -149,7 +149,7 @@ def sample_lists(scored: Scored, log: Interactions, item_rows: Path, zone: tzinf
     newest = [rows[::-1][:_HISTORY] for rows in pasts]
     on_lists = [i for s in scored.samples for i in (*s["item_ids"], *s["because_item_ids"])]
     in_pasts = [log.items.decode(log.item_idx[rows]).to_pylist() for rows in newest]
-    titles = _titles(item_rows, [*on_lists, *(i for ids in in_pasts for i in ids)])
+    titles = read_titles(item_rows, [*on_lists, *(i for ids in in_pasts for i in ids)])
 
     def named(item_id: Any) -> str:
         return titles.get(item_id) or f"item {item_id}"
@@ -203,7 +203,8 @@ def _typical_users(log: Interactions) -> Int64Array:
     return np.unique([users[round(q * (len(users) - 1))] for q in _QUANTILES])
 
 
-def _titles(path: Path, item_ids: Iterable[Any]) -> dict[Any, str | None]:
+def read_titles(path: Path, item_ids: Iterable[Any]) -> dict[Any, str | None]:
+    """Return the titles of some items, None where one has none, from a snapshot's items."""
     wanted = list({i for i in item_ids if i is not None})
     rows = pq.read_table(path, columns=[ITEM_ID, TITLE], filters=pc.field(ITEM_ID).isin(wanted))
     return dict(zip(rows[ITEM_ID].to_pylist(), rows[TITLE].to_pylist(), strict=True))
