@@ -14,13 +14,21 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from recjobs.errors import ConfigError
 
@@ -55,6 +63,15 @@ def _zone(name: str) -> ZoneInfo:
         ) from error
 
 
+def _date_text(value: Any) -> Any:
+    """Return a TOML date, which needs no quotes, as the text that the setting holds."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+#: An ISO 8601 date or time.
+DateText = Annotated[str, BeforeValidator(_date_text)]
+
+
 class Section(BaseModel):
     """A frozen section of the settings that knows all its keys."""
 
@@ -87,7 +104,7 @@ class Connection(Section):
     @field_validator("dsn")
     @classmethod
     def _no_password(cls, value: str) -> str:
-        if value and (urlsplit(value).password or "password=" in value):
+        if value and (urlsplit(value).password or re.search(r"(?i)password\s*=", value)):
             raise ValueError("a DSN in the settings file must hold no password; use dsn_env")
         return value
 
@@ -223,7 +240,7 @@ class ExpectationSettings(Section):
     volume: Level = "stop"
     too_few: Level = "stop"
     max_bad_share: float = Field(default=0.05, ge=0, le=1)  #: of rows, per reason
-    earliest: str = "1970-01-02"  #: an earlier time is absurd
+    earliest: DateText = "1970-01-02"  #: an earlier time is absurd
     rating_min: float | None = None
     rating_max: float | None = None
     min_interactions: int = Field(default=100, ge=1)
@@ -309,7 +326,7 @@ class ScheduleSettings(Section):
 
     cron: str = "30 2 * * *"
     timezone: str = "UTC"
-    start_date: str = "2026-01-01"
+    start_date: DateText = "2026-01-01"
     catchup: bool = False
     pool: str = "default_pool"
     owner: str = "recjobs"
@@ -318,6 +335,18 @@ class ScheduleSettings(Section):
     retry_delay_seconds: float = Field(default=60.0, ge=0)
     stage_timeout_minutes: float = Field(default=120.0, gt=0)
     wait_minutes: float = Field(default=360.0, gt=0)  #: for another run's lease
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        _zone(value)
+        return value
+
+    @field_validator("start_date")
+    @classmethod
+    def _a_date(cls, value: str) -> str:
+        datetime.fromisoformat(value)
+        return value
 
 
 class Settings(Section):
@@ -392,13 +421,13 @@ def parse_as_of(text: str, timezone: str) -> datetime:
     """
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError as error:
+        if instant.tzinfo is None:
+            instant = instant.replace(tzinfo=_zone(timezone))
+        return instant.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ConfigError(
             f"as_of: expected a date (2016-10-17) or an ISO 8601 time. Received: {text!r}"
         ) from error
-    if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=_zone(timezone))
-    return instant.astimezone(UTC)
 
 
 def load_settings(path: str | Path, env: Mapping[str, str] | None = None) -> Settings:
@@ -423,8 +452,9 @@ def load_settings(path: str | Path, env: Mapping[str, str] | None = None) -> Set
     for name, value in env.items():
         if name.startswith(ENV_PREFIX):
             _set(data, name.removeprefix(ENV_PREFIX).lower().split("__"), parse_value(value))
-    default_name = re.sub(r"[^a-z0-9_]", "_", path.stem.lower())
-    data.setdefault("job", {}).setdefault("name", default_name)
+    job = data.setdefault("job", {})
+    if isinstance(job, dict):
+        job.setdefault("name", re.sub(r"[^a-z0-9_]", "_", path.stem.lower()))
     _anchor(data, path.resolve().parent)
     return _parse(data, str(path))
 
@@ -473,23 +503,25 @@ def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:
 
 
 def parse_value(text: str) -> Any:
-    """Return the variable's text as the TOML value it spells, else as a string."""
+    """Return the variable's text as the TOML value it spells; a date, and the rest, as a string."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    return text if isinstance(value, date | time) else value
 
 
 def _anchor(data: dict[str, Any], folder: Path) -> None:
-    source = data.get("source", {})
-    tables = [source, source.get("items", {}), source.get("users", {})]
+    """Take paths from the settings file's folder; what is no section is refused by the model."""
+    source, artifacts = data.get("source"), data.setdefault("artifacts", {})
+    tables = [source, source.get("items"), source.get("users")] if isinstance(source, dict) else []
     for table in tables:
         if isinstance(table, dict) and table.get("sql_file"):
             table["sql_file"] = str(folder / str(table["sql_file"]))
-    artifacts = data.setdefault("artifacts", {})
-    root = str(artifacts.get("root", ArtifactSettings().root))
-    if "://" not in root:
-        artifacts["root"] = str(folder / root)
+    if isinstance(artifacts, dict):
+        root = str(artifacts.get("root", ArtifactSettings().root))
+        if "://" not in root:
+            artifacts["root"] = str(folder / root)
 
 
 def _libpq_uri(value: str) -> str:
