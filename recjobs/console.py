@@ -20,6 +20,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from recjobs.artifacts import RunFolder
+from recjobs.pipeline import STAGES
 from recjobs.progress import Progress
 from recjobs.runs import Run
 
@@ -79,8 +80,9 @@ def metrics_table(folder: RunFolder) -> Table:
 def runs_table(runs: Sequence[Run], live: Run | None) -> Table:
     """Return runs as a table, newest first; the live one is marked."""
     table = Table()
-    for name in ("run", "as of", "status", "model", "decision", "rule or error"):
+    for name in ("run", "as of", "status", "model", "decision"):
         table.add_column(name, overflow="fold")
+    table.add_column("rule or error", no_wrap=True, overflow="ellipsis")
     for run in runs:
         mark = " [green]● live[/green]" if live and run.run_id == live.run_id else ""
         status = f"{run.status}{mark}"
@@ -99,7 +101,8 @@ def runs_table(runs: Sequence[Run], live: Run | None) -> Table:
 
 def timings_line(run: Run) -> str:
     """Return the stages' seconds in one line."""
-    parts = [f"{stage} {seconds:.1f}" for stage, seconds in run.timings.items()]
+    stages = [stage for stage in STAGES if stage in run.timings]
+    parts = [f"{stage} {run.timings[stage]:.1f}" for stage in stages]
     return f"{sum(run.timings.values()):.1f} s: " + ", ".join(parts)
 
 
@@ -122,4 +125,4 @@ def _interval(row: dict[str, Any] | None) -> str:
         return ""
     if row["low"] is None or row["low"] != row["low"]:
         return f"{row['value']:.4f}"
-    return f"{row['value']:.4f} [dim]({row['low']:.4f}-{row['high']:.4f})[/dim]"
+    return f"{row['value']:.4f}\n[dim]{row['low']:.3f}-{row['high']:.3f}[/dim]"
