@@ -7,6 +7,7 @@ Modules that are slow to import are imported by the stage that needs them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Publications that the report lists.
 _PUBLICATIONS: Final = 10
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +278,24 @@ def _after_check(night: Night, summary: Mapping[str, Any]) -> None:
 
 def _after_publish(night: Night, summary: Mapping[str, Any]) -> None:
     night.store.update(night.run.run_id, status="stored", counts={"lists": summary["rows"]})
+    _prune(night)
+
+
+def _prune(night: Night) -> None:
+    """Remove the files of runs beyond ``artifacts.keep_runs``; the live run's stay, and the row.
+
+    Nobody's night fails for want of a clean-up: what can't be removed is left with a warning.
+    """
+    keep = night.settings.artifacts.keep_runs
+    live = night.store.live()
+    # Each night prunes what came out of the window since the last one; the margin is for nights
+    # that could not.
+    for run in night.store.latest(keep + 50)[keep:]:
+        if live is None or run.run_id != live.run_id:
+            try:
+                run_folder(run).remove()
+            except OSError as error:
+                _logger.warning("the files of run %s stay: %s", run.run_id, error)
 
 
 def _record(night: Night, rows: Sequence[Mapping[str, Any]]) -> None:
