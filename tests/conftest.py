@@ -12,8 +12,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from servers import PLAIN, Server, embedded, system, system_binaries
+
+
+# A slow machine is no failure: what a test may take is pytest-timeout's business.
+settings.register_profile("recjobs", deadline=None)
+settings.load_profile("recjobs")
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def test_the_files_name_is_the_jobs(tmp_path: Path) -> None:
     [
         ('[gate]\nmin_user = 5\n', "gate.min_user: there is no such setting; did you mean 'min_us"),
         ('[gates]\nmin_users = 5\n', "gates: there is no such setting; did you mean 'gate'?"),
-        ('[validate]\nnull = "off"\n', "validate.null: there is no such setting; did you mean 'nulls"),
+        ('[validate]\nnull = "off"\n', "validate.null: there is no such setting; did you mean 'nu"),
         ('[source.items]\nitem = "x"\n', "source.items.item: there is no such setting"),
         ('[score]\nzzz = 1\n', "known: block_users, margin, n, similar"),
         ('[score]\nn = 0\n', "score.n: Input should be greater than or equal to 1. Received: 0"),
