@@ -5,7 +5,7 @@ times     a time column of any kind: `< as_of` in the column's own type, and as 
 queries   the three queries of a snapshot, checked against the catalog
 """
 
-from recjobs.source.catalog import Column, Relation, id_type, relation_of
+from recjobs.source.catalog import Column, Relation, id_type, of_table, relation_of, statement
 from recjobs.source.queries import Queries, id_types, plan
 from recjobs.source.times import TimeColumn
 
@@ -16,6 +16,8 @@ __all__ = [
     "TimeColumn",
     "id_type",
     "id_types",
+    "of_table",
     "plan",
     "relation_of",
+    "statement",
 ]

@@ -173,6 +173,12 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
 
 
+def statement(name: str, **parts: sql.Composable) -> sql.Composed:
+    """Load one statement, ``"extract/items"``, its places filled with parts quoted already."""
+    text = (db.sql_folder() / f"{name}.sql").read_text(encoding="utf-8")
+    return sql.SQL(text).format(**parts)
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of a driver's error: the rest quotes the query."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -13,7 +13,7 @@ from recjobs import db
 from recjobs.columns import IdType
 from recjobs.config import SourceSettings
 from recjobs.errors import ConfigError
-from recjobs.source.catalog import Relation, first_line, id_type, relation_of
+from recjobs.source.catalog import Relation, first_line, id_type, relation_of, statement
 from recjobs.source.times import TimeColumn
 
 _RATING_TYPES: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
@@ -122,7 +122,7 @@ def _interactions(
 ) -> sql.Composable:
     settings, relation = found.settings, found.interactions
     instant = found.time(relation, "time", settings.time)
-    return _template(
+    return statement(
         "extract/interactions",
         user_value=_id(relation, "user_id", settings.user_id, user_type),
         item_value=_id(relation, "item_id", settings.item_id, item_type),
@@ -142,7 +142,7 @@ def _items(found: _Source, item_type: IdType) -> sql.Composable | None:
     if settings.available_sql:
         # Line breaks, for the expression may end in a comment.
         available = sql.SQL("(\n{}\n)").format(sql.SQL(settings.available_sql))
-    return _template(
+    return statement(
         "extract/items",
         item_value=_id(relation, "item_id", settings.item_id, item_type),
         title_value=_text(relation, "title", settings.title),
@@ -156,7 +156,7 @@ def _users(found: _Source, user_type: IdType) -> sql.Composable | None:
     settings, relation = found.settings.users, found.users
     if relation is None:
         return None
-    return _template(
+    return statement(
         "extract/users",
         user_value=_id(relation, "user_id", settings.user_id, user_type),
         created_value=found.created(relation, settings.created_at),
@@ -220,12 +220,6 @@ def _flag(relation: Relation, key: str, name: str) -> sql.Composable:
             f"{name} of {relation.label}.{hint if key == 'available' else ''}"
         )
     return column.sql
-
-
-def _template(name: str, **parts: sql.Composable) -> sql.Composed:
-    """Fill a query file's places with parts that are quoted already."""
-    text = (db.sql_folder() / f"{name}.sql").read_text(encoding="utf-8")
-    return sql.SQL(text).format(**parts)
 
 
 def _explain(connection: db.PgConnection, query: str, relation: Relation) -> int:

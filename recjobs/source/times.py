@@ -98,6 +98,10 @@ class TimeColumn:
             return condition
         return sql.SQL("({}) or {} is null").format(condition, self.column.sql)
 
+    def since(self, instant: datetime) -> sql.Composable:
+        """Return the condition that the column does not lie before an instant."""
+        return sql.SQL("{} >= {}").format(self.column.sql, sql.Literal(self._bound(instant)))
+
     def instant(self) -> sql.Composable:
         """Return the column as timestamptz; for an epoch as bigint microseconds."""
         clamped = self._clamped()

@@ -1,0 +1,7 @@
+-- Returns the event types that occur. Parameters: none (the parts are filled in).
+-- Caller: recjobs.doctor.source.
+select distinct {event_value}::text as event
+from {relation}
+where {event_value} is not null
+order by event
+limit 1000
