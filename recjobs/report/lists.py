@@ -206,6 +206,8 @@ def _typical_users(log: Interactions) -> Int64Array:
 def read_titles(path: Path, item_ids: Iterable[Any]) -> dict[Any, str | None]:
     """Return the titles of some items, None where one has none, from a snapshot's items."""
     wanted = list({i for i in item_ids if i is not None})
+    if not wanted:
+        return {}
     rows = pq.read_table(path, columns=[ITEM_ID, TITLE], filters=pc.field(ITEM_ID).isin(wanted))
     return dict(zip(rows[ITEM_ID].to_pylist(), rows[TITLE].to_pylist(), strict=True))
 
