@@ -87,7 +87,7 @@ def sql_folder() -> Path:
     return packaged if packaged.is_dir() else packaged.parents[1] / "sql"
 
 
-def query(name: str, **identifiers: str | Sequence[str]) -> sql.Composed:
+def query(name: str, /, **identifiers: str | Sequence[str]) -> sql.Composed:
     """Load one statement, ``"publish/flip"`` for ``sql/publish/flip.sql``, its names quoted.
 
     ``{schema}`` and its like in the file are replaced by quoted identifiers; a sequence of two

@@ -1,0 +1,182 @@
+"""The stage `publish`: scored lists into Postgres, and readers pointed at them.
+
+First everything that no reader sees yet: the lists into a table of their own, and what goes with
+them. Then the run is attached and the pointer moved (`live`), then older runs make room (`retain`).
+Each step can be repeated: a killed publish ends, run again, as if it had not been killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from psycopg2 import sql
+
+from recjobs import db, live, partitions, pointer
+from recjobs.artifacts import RunFolder
+from recjobs.columns import ACTIVE, AVAILABLE, ITEM_ID, REASON, TITLE, USER_ID, IdType
+from recjobs.config import Settings
+from recjobs.copy_binary import copy_in
+from recjobs.index import Index
+from recjobs.pointer import Job
+from recjobs.progress import Progress, silent
+from recjobs.retain import retain
+from recjobs.runs import Run
+
+INACTIVE: Final = "inactive in the users table"
+NOT_A_USER: Final = "not in the users table"
+_LOADED: Final = 0.8  # of the stage's time, about
+
+
+def publish(
+    dsn: str, settings: Settings, run: Run, folder: RunFolder, progress: Progress = silent
+) -> dict[str, Any]:
+    """Store a run's lists and make it live, if it may go live by itself.
+
+    Args:
+        dsn: The target database.
+        settings: The job's, the run's overrides applied.
+        run: The run; it holds the job's lease.
+        folder: Its artifacts: of ``extract``, ``index`` and ``score``.
+        progress: Told how far it is.
+
+    Returns:
+        The stage's summary: run_id, live, why_not_live (None where it is), rows, seconds, and
+        warnings of what retention could not do.
+
+    Raises:
+        ConfigError: The ids are of other types than the schema's, or it was never migrated.
+        LeaseHeldError: The run lost the job's lease: what was live stays live.
+        DatabaseError: The server failed: what was live stays live, a retry goes on.
+    """
+    started = time.monotonic()
+    job = _job(dsn, settings)
+    lists = folder.path("score", "lists.parquet")
+    with db.connect(dsn) as connection:
+        stored = pointer.lists_in(connection, job.schema, run.run_id) not in (None, "dropped")
+    if not stored:
+        with db.connect(dsn) as connection:
+            partitions.load(
+                connection, job.schema, run.run_id, lists,
+                lambda done, note="": progress(_LOADED * done, note),
+            )  # fmt: skip
+        with db.connect(dsn) as connection:
+            _load_companions(connection, job.schema, run.run_id, folder)
+    progress(_LOADED, "moving the pointer")
+    why_not = live.publish(job, run.run_id, settings.score.n, by=_by(run), why=_why(run))
+    progress(0.9, "retention")
+    warnings = retain(
+        job, attached=settings.publish.attached, archive_days=settings.publish.archive_days
+    )
+    progress(1.0, why_not or "live")
+    return {
+        "run_id": run.run_id,
+        "live": why_not is None,
+        "why_not_live": why_not,
+        "rows": pq.read_metadata(lists).num_rows,
+        "seconds": round(time.monotonic() - started, 3),
+        "warnings": warnings,
+    }
+
+
+def promote(dsn: str, settings: Settings, run: Run, *, by: str, why: str) -> None:
+    """Make a stored run live because a person says so; see `live.promote`."""
+    live.promote(_job(dsn, settings), run.run_id, by=by, why=why)
+
+
+def rollback(dsn: str, settings: Settings, *, pin: bool, by: str, why: str) -> int:
+    """Make the run before the live one live again and return it; see `live.rollback`."""
+    return live.rollback(_job(dsn, settings), pin=pin, by=by, why=why)
+
+
+def unpin(dsn: str, settings: Settings, *, by: str) -> None:
+    """Let runs go live by themselves again; see `live.unpin`."""
+    live.unpin(_job(dsn, settings))
+
+
+def _job(dsn: str, settings: Settings) -> Job:
+    return Job(dsn, settings.job.db_schema, settings.publish.lock_timeout_ms)
+
+
+def _by(run: Run) -> str:
+    return f"recjobs on {run.host}"
+
+
+def _why(run: Run) -> str:
+    return run.rule or f"the newest night, as of {run.key.as_of:%Y-%m-%d %H:%M %Z}"
+
+
+def _load_companions(
+    connection: db.PgConnection, schema: str, run_id: int, folder: RunFolder
+) -> None:
+    """Write what goes with the lists: similar and popular items, users without a list, items."""
+    user_type, item_type = partitions.id_types(connection, schema)
+    similar = {ITEM_ID: item_type, "similar_item_ids": f"{item_type}[]", "scores": "real[]"}
+    popular = {"segment": "text", "item_ids": f"{item_type}[]", "scores": "real[]"}
+    unserved = {USER_ID: user_type, REASON: "text"}
+    for table, columns, batches in (
+        ("similar_list", similar, _batches(folder.path("score", "similar.parquet"), similar)),
+        ("popular_list", popular, _batches(folder.path("score", "popular.parquet"), popular)),
+        ("unserved_user", unserved, iter(_unserved(folder).to_batches())),
+    ):
+        named = (
+            b.append_column("run_id", pa.array([run_id] * len(b), pa.int64())) for b in batches
+        )
+        target = sql.Identifier(schema, table)
+        db.execute(connection, db.query("publish/forget", table=target.strings), {"run_id": run_id})
+        copy_in(connection, target, {**columns, "run_id": "bigint"}, named)
+    _load_items(connection, schema, run_id, item_type, _items(folder))
+
+
+def _load_items(
+    connection: db.PgConnection, schema: str, run_id: int, item_type: IdType, items: pa.Table
+) -> None:
+    table = sql.Identifier(schema, f"item_load_{run_id}")
+    columns = {ITEM_ID: item_type, TITLE: "text", AVAILABLE: "boolean"}
+    db.execute(connection, db.query("publish/create_items", schema=schema, table=table.strings))
+    copy_in(connection, table, columns, items.to_batches())
+    upsert = db.query("publish/items", schema=schema, table=table.strings)
+    db.execute(connection, upsert, {"run_id": run_id})
+    db.execute(connection, db.query("partitions/drop", table=table.strings))
+
+
+def _with_run(batch: pa.RecordBatch, run_id: int) -> pa.RecordBatch:
+    return batch.append_column("run_id", pa.array([run_id] * len(batch), pa.int64()))
+
+
+def _batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=partitions.BATCH_ROWS, columns=list(columns))
+
+
+def _items(folder: RunFolder) -> pa.Table:
+    """Return every item of the run with its title, where the source has one, and availability."""
+    index = Index.load(folder.path("index", "items.parquet"))
+    source = pq.read_table(folder.path("extract", "items.parquet"))
+    rows = pc.index_in(index.ids, value_set=source[ITEM_ID].combine_chunks())
+    found = source.select([TITLE, AVAILABLE]).combine_chunks().take(rows)
+    return pa.table(
+        {
+            ITEM_ID: index.ids,
+            TITLE: found[TITLE],
+            AVAILABLE: pc.fill_null(found[AVAILABLE], True),
+        }
+    )
+
+
+def _unserved(folder: RunFolder) -> pa.Table:
+    """Return the users that the run knows and makes no list for, each with the reason."""
+    # One array of the log: the whole would be read for nothing.
+    with np.load(folder.path("index", "log.npz"), allow_pickle=False) as log:
+        eligible = log["eligible"]
+    users = Index.load(folder.path("index", "users.parquet"))
+    ids = users.decode(np.flatnonzero(~eligible))
+    source = pq.read_table(folder.path("extract", "users.parquet"), columns=[USER_ID, ACTIVE])
+    inactive = pc.is_in(ids, value_set=source[USER_ID].combine_chunks())
+    return pa.table({USER_ID: ids, REASON: pc.if_else(inactive, INACTIVE, NOT_A_USER)})

@@ -1,0 +1,5 @@
+-- Closes the open publication. Returns nothing. Parameters: at, rolled_back. Caller: recjobs/live.py.
+update {schema}.publication set
+    live_until = %(at)s,
+    rolled_back = %(rolled_back)s
+where live_until is null

@@ -1,0 +1,12 @@
+-- Returns the checks without which no run may be promoted and that this one did not pass.
+-- Parameters: run_id. Caller: recjobs/live.py.
+select
+    name,
+    message
+from {schema}.check_result
+where
+    run_id = %(run_id)s
+    and stage = 'check'
+    and name in ('completeness', 'seen_items')
+    and not passed
+order by name

@@ -1,0 +1,10 @@
+-- Returns the transactions that have read, or are about to read, the lists. Parameters: parent.
+-- Caller: recjobs/live.py.
+select distinct l.virtualtransaction
+from pg_catalog.pg_locks as l
+inner join pg_catalog.pg_database as d on l.database = d.oid
+where
+    d.datname = current_database()
+    and l.locktype = 'relation'
+    and l.relation = pg_catalog.to_regclass(%(parent)s)
+    and l.pid != pg_backend_pid()

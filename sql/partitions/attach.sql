@@ -1,0 +1,3 @@
+-- Attaches a run's lists. Returns nothing. Parameters: run_id; identifiers: parent, table. Caller:
+-- recjobs/partitions.py.
+alter table {parent} attach partition {table} for values in (%(run_id)s)

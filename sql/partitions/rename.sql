@@ -1,0 +1,2 @@
+-- Renames a table. Returns nothing. Identifiers: table, name. Caller: recjobs/partitions.py.
+alter table {table} rename to {name}

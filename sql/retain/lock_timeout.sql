@@ -1,0 +1,3 @@
+-- Limits how long this session waits for a lock: a detach is not inside a transaction. Returns
+-- nothing. Parameters: limit, in milliseconds. Caller: recjobs/sweep.py.
+set lock_timeout = %(limit)s
