@@ -16,7 +16,6 @@ from hypothesis import settings
 
 from servers import PLAIN, Server, embedded, system, system_binaries
 
-
 # A slow machine is no failure: what a test may take is pytest-timeout's business.
 settings.register_profile("recjobs", deadline=None)
 settings.load_profile("recjobs")

@@ -62,7 +62,13 @@ def before(log: Interactions, as_of: int) -> Interactions:
 
 @st.composite
 def rows(
-    draw: st.DrawFn, *, max_rows: int = 40, users: int = 6, items: int = 6, days: int = 10
+    draw: st.DrawFn,
+    *,
+    min_rows: int = 0,
+    max_rows: int = 40,
+    users: int = 6,
+    items: int = 6,
+    days: int = 10,
 ) -> list[Row]:
     """Rows with many ties in time and many repeated pairs."""
     row = st.tuples(
@@ -72,7 +78,7 @@ def rows(
         st.none() | st.sampled_from([1.0, 2.5, 4.0, 5.0]),
         st.sampled_from(["", "buy", "view"]),
     )
-    return draw(st.lists(row, max_size=max_rows))
+    return draw(st.lists(row, min_size=min_rows, max_size=max_rows))
 
 
 def settings_of(**sections: object) -> Settings:
