@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from recjobs.columns import ITEM_ID, POPULAR, TITLE, USER_ID
 from recjobs.dataset import Int64Array, Interactions
 from recjobs.metrics import gini
-from recjobs.report.plots import number
+from recjobs.report.plots import fixed, number
 
 _BLOCK_ROWS: Final = 8192
 _HISTORY: Final = 8
@@ -157,7 +157,7 @@ def sample_lists(scored: Scored, log: Interactions, item_rows: Path, zone: tzinf
     samples = []
     for row, rows, recent, ids in zip(scored.samples, pasts, newest, in_pasts, strict=True):
         entries = [
-            Entry(str(i), named(i), number(score), source, "" if b is None else named(b))
+            Entry(str(i), named(i), fixed(score), source, "" if b is None else named(b))
             for i, score, source, b in zip(
                 row["item_ids"], row["scores"], row["sources"], row["because_item_ids"], strict=True
             )

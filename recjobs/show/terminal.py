@@ -6,6 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 from recjobs.columns import POPULAR
+from recjobs.report.plots import fixed
 from recjobs.show.user import Status, UserView
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _list_table(view: UserView) -> Table:
             str(item.rank),
             _named(item.item_id, item.title),
             item.source if because is None else _named(because, item.because_title),
-            f"{item.score:.4g}",
+            fixed(item.score),
         )
     return table
 
