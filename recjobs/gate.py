@@ -67,7 +67,7 @@ def gate(differences: Mapping[str, Any], settings: GateSettings, *, anything_liv
         return Verdict(
             "hold",
             f"champion: {name} has {_figures(champion)}, down by more than "
-            f"gate.max_drop = {settings.max_drop:.0%} and the interval excludes zero.",
+            f"gate.max_drop = {settings.max_drop:g} of it, and the interval excludes zero.",
             "nothing",
         )
     return _passed(differences, floor, champion, settings)
@@ -120,7 +120,7 @@ def _champion_reason(
     why_none: str | None, row: Mapping[str, Any] | None, settings: GateSettings
 ) -> str:
     if row is not None:
-        return f"no loss beyond gate.max_drop = {settings.max_drop:.0%}: {_figures(row)}"
+        return f"no loss beyond gate.max_drop = {settings.max_drop:g} of it: {_figures(row)}"
     return f"the floor alone decides, for there is no champion: {why_none or 'none was named'}"
 
 
