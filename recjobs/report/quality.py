@@ -23,9 +23,9 @@ _METRICS: Final = {
     "mrr": "1 / rank of the first held-out item, mean of users.",
     "rmse": "Root mean squared error of predicted ratings; lower is better.",
     "mae": "Mean absolute error of predicted ratings; lower is better.",
-    "coverage": "The share of candidate items that are on at least one list.",
+    "coverage": "The share of candidate items among the first ten of at least one judged user.",
     "gini": "How unevenly recommendations are spread over items: 0 evenly, 1 all on one item.",
-    "mean_popularity": "Mean number of interactions of the items recommended.",
+    "mean_popularity": "The share of users in training who have an item, mean of those recommended.",
 }
 _SEGMENTS: Final = ("all", DECIDING_SEGMENT, "new", "light", "heavy")
 
