@@ -25,7 +25,7 @@ _METRICS: Final = {
     "mae": "Mean absolute error of predicted ratings; lower is better.",
     "coverage": "The share of candidate items among the first ten of at least one judged user.",
     "gini": "How unevenly recommendations are spread over items: 0 evenly, 1 all on one item.",
-    "mean_popularity": "The share of users in training who have an item, mean of those recommended.",
+    "mean_popularity": "The share of training users who have an item, mean of those recommended.",
 }
 _SEGMENTS: Final = ("all", DECIDING_SEGMENT, "new", "light", "heavy")
 
