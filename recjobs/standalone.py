@@ -173,7 +173,6 @@ def _configure(home: Path, dags: Path, options: dict[str, dict[str, str]]) -> No
                 "trigger_log_server_port": str(_free_port(8794)),
             },
             "scheduler": {"enable_health_check": "False"},
-            "usage_data_collection": {"enabled": "False"},
         }
     )
     settings.read_dict(options)
