@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Literal
 
 import psycopg2
-from psycopg2 import sql
 
 from recjobs import db
 from recjobs.errors import DatabaseError, RecJobsError
+from recjobs.source import questions
 
 Status = Literal["ok", "warn", "fail"]
-
-#: Longer than this no question may keep a server busy.
-PATIENCE_SECONDS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ def guarded(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     try:
         return list(check())
     except psycopg2.errors.QueryCanceled:
-        message = f"not known: the server took longer than {PATIENCE_SECONDS} s to tell"
+        message = f"not known: the server took longer than {questions.PATIENCE_SECONDS} s to tell"
         return [warn(name, message, "look again when the server is less busy")]
     except psycopg2.Error as error:
         return [_of_error(name, db.translated(error))]
@@ -64,18 +61,6 @@ def guarded(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     except Exception as error:  # a defect in a check hides no other check
         message = f"the check itself failed: {type(error).__name__}: {error}"
         return [warn(name, message, "report it as a defect of recjobs, with this line")]
-
-
-def ask(
-    connection: db.PgConnection, statement: sql.Composable, params: Mapping[str, Any] | None = None
-) -> list[tuple[Any, ...]]:
-    """Return the rows of one statement, run in a transaction of its own with a time limit."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "select set_config('statement_timeout', %s, true)", (f"{PATIENCE_SECONDS}s",)
-        )
-        cursor.execute(statement, params)
-        return cursor.fetchall()
 
 
 def _of_error(name: str, error: RecJobsError) -> Finding:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from recjobs import db
-from recjobs.doctor.finding import Finding, ask, fail, ok, warn
+from recjobs.doctor.finding import Finding, fail, ok, warn
+from recjobs.source.questions import ask
 
 _OLDEST: Final = 15
 _NEWEST: Final = 18

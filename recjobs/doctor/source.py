@@ -11,17 +11,15 @@ from psycopg2 import sql
 
 from recjobs import db
 from recjobs.config import ItemSource, Settings, UserSource
-from recjobs.doctor.finding import Finding, ask, fail, guarded, ok, warn
+from recjobs.doctor.finding import Finding, fail, guarded, ok, warn
 from recjobs.doctor.servers import Server
 from recjobs.errors import ConfigError
 from recjobs.source import Relation, TimeColumn, plan, relation_of, statement
+from recjobs.source.questions import ask, epoch
 
 #: Below it reading a whole table is as quick as reading it by an index.
 _SMALL_BYTES: Final = 8 << 20
 _JUST_NOW: Final = timedelta(minutes=5)
-#: Epochs in seconds stay below it until the year 5138; in milliseconds they pass it in 1973.
-_SECONDS_END: Final = 10**11
-_MILLISECONDS_END: Final = 10**14
 
 
 def check(server: Server, settings: Settings) -> Iterator[Finding]:
@@ -74,12 +72,11 @@ def _time_unit(
     if time.kind not in ("s", "ms"):
         yield ok(name, f"not needed: {time.column.name} is {time.column.type}")
         return
-    question = statement("doctor/time_range", time_value=time.column.sql, relation=relation.sql)
-    [(_, greatest)] = ask(server.connection, question)
-    if greatest is None:
+    seen = epoch(server.connection, relation, time.column)
+    if seen is None:
         yield ok(name, "no times to judge by")
         return
-    fits = "s" if greatest < _SECONDS_END else "ms" if greatest < _MILLISECONDS_END else ""
+    fits, greatest = seen
     if fits == time.kind:
         yield ok(name, f"{greatest} is a plausible time in {_UNITS[fits]}")
     elif fits:

@@ -12,9 +12,10 @@ import fsspec
 
 from recjobs import db, migrate
 from recjobs.config import Settings
-from recjobs.doctor.finding import Finding, ask, fail, ok, warn
+from recjobs.doctor.finding import Finding, fail, ok, warn
 from recjobs.doctor.servers import Server
 from recjobs.source import id_types
+from recjobs.source.questions import ask
 
 _LITTLE_BYTES: Final = 2 << 30
 

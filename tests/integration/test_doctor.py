@@ -281,7 +281,7 @@ def test_a_question_that_takes_too_long_is_given_up(
 ) -> None:
     run(database, SHOP, "alter table ratings rename to slow",
         "create view ratings as select *, pg_sleep(5)::text as nap from slow")  # fmt: skip
-    monkeypatch.setattr("recjobs.doctor.finding.PATIENCE_SECONDS", 1)
+    monkeypatch.setattr("recjobs.source.questions.PATIENCE_SECONDS", 1)
     feedback = {"event_weights": {"x": 1}}
     found = examined(database, source={"event": "nap"}, feedback=feedback)
     assert "took longer than 1 s" in found["feedback.events"].message

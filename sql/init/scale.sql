@@ -1,0 +1,6 @@
+-- Returns the least and the greatest rating of all. Parameters: none (the parts are filled in).
+-- Caller: recjobs.init.measure.
+select
+    min({rating_value})::float8 as least,
+    max({rating_value})::float8 as greatest
+from {relation}
