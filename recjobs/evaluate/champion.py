@@ -6,7 +6,7 @@ are translated into them by raw id, it ranks there, and its lists are translated
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from recjobs.dataset import (
     Int64Array,
     Interactions,
     SeenItems,
-    TrainingSet,
     training_set,
 )
 from recjobs.evaluate.holdout import Holdout
@@ -55,11 +54,14 @@ def refusal(champion: Champion, log: Interactions, split: Split) -> str | None:
         was, now = getattr(theirs, side).id_type, getattr(log, side).id_type
         if was != now:
             return f"run {champion.run_id} has {side} of id type {was}, tonight's is {now}"
-    told = _translated(champion, log)
+    training = champion.split.training
+    to_user, to_item = log.users.encode(theirs.users.ids), log.items.encode(theirs.items.ids)
+    user, item = to_user[theirs.user_idx[training]], to_item[theirs.item_idx[training]]
+    known = (user >= 0) & (item >= 0)
     rows = [
-        _rows(told, np.ones(len(told), dtype=np.bool_)),
-        _rows(log, split.holdout),
-        _rows(log, split.training),
+        (user[known], item[known], theirs.ts[training][known]),
+        (log.user_idx[split.holdout], log.item_idx[split.holdout], log.ts[split.holdout]),
+        (log.user_idx[split.training], log.item_idx[split.training], log.ts[split.training]),
     ]
     trained, held, ours = _numbered(rows)
     reached = int((np.isin(held, trained) & ~np.isin(held, ours)).sum())
@@ -86,45 +88,24 @@ def champion_lists(
         int32, ``(n_judged, LIST_LENGTH)``, -1 padded. A user whom the champion does not know gets
         its popularity fallback.
     """
-    theirs, cutoff = champion.log, champion.split.cutoff
-    block = settings.score.block_users
-    to_user = theirs.users.encode(log.users.ids)
+    theirs, block = champion.log, settings.score.block_users
+    own = training_set(theirs, champion.split.training, champion.split.cutoff, settings.feedback)
     to_item = theirs.items.encode(log.items.ids)
-    known = to_user[judged.users] >= 0
-    lists = np.full((len(judged.users), LIST_LENGTH), -1, dtype=np.int32)
-
-    own = training_set(theirs, champion.split.training, cutoff, settings.feedback)
     candidates = own.candidates & _moved(judged.train.candidates, to_item, own.n_items)
-    seen = _seen_moved(judged.seen, to_user, to_item, own)
-    users = to_user[judged.users[known]]
-    ranks = ranked(champion.model, own, users, seen, candidates, block)
+    to_user = theirs.users.encode(log.users.ids)
+    # Users whom it does not know get indexes after its own: the fallback reads only what they saw.
+    strangers = np.flatnonzero(to_user < 0)
+    to_user[strangers] = own.n_users + np.arange(len(strangers), dtype=np.int32)
+    seen = _seen_moved(judged.seen, to_user, to_item)
+
+    users = to_user[judged.users]
+    known = users < own.n_users
+    lists = np.full((len(users), LIST_LENGTH), -1, dtype=np.int32)
+    lists[known] = ranked(champion.model, own, users[known], seen, candidates, block)
+    lists[~known] = ranked(None, own, users[~known], seen, candidates, block)
     from_item = log.items.encode(theirs.items.ids)
-    lists[known] = np.append(from_item, np.int32(-1))[ranks]  # rank -1 takes the last: -1
-
-    # Its fallback for users without an index there: the same rows, counted under tonight's.
-    told = _translated(champion, log)
-    before = training_set(told, np.ones(len(told), dtype=np.bool_), cutoff, settings.feedback)
-    allowed = before.candidates & judged.train.candidates
-    lists[~known] = ranked(None, before, judged.users[~known], judged.seen, allowed, block)
-    return lists
-
-
-def _translated(champion: Champion, log: Interactions) -> Interactions:
-    """Return the champion's training rows under tonight's indexes, without what is gone since."""
-    theirs = champion.log
-    to_user = log.users.encode(theirs.users.ids)
-    to_item = log.items.encode(theirs.items.ids)
-    keep = champion.split.training
-    keep = keep & (to_user[theirs.user_idx] >= 0) & (to_item[theirs.item_idx] >= 0)
-    return replace(
-        log,
-        user_idx=to_user[theirs.user_idx[keep]],
-        item_idx=to_item[theirs.item_idx[keep]],
-        ts=theirs.ts[keep],
-        rating=theirs.rating[keep],
-        event=theirs.event[keep],
-        event_names=theirs.event_names,
-    )
+    translated: Int32Array = np.append(from_item, np.int32(-1))[lists]  # -1 takes the last: -1
+    return translated
 
 
 def _moved(flags: BoolArray, to: Int32Array, size: int) -> BoolArray:
@@ -134,29 +115,22 @@ def _moved(flags: BoolArray, to: Int32Array, size: int) -> BoolArray:
     return moved
 
 
-def _seen_moved(
-    seen: SeenItems, to_user: Int32Array, to_item: Int32Array, own: TrainingSet
-) -> SeenItems:
-    user = np.repeat(to_user, np.diff(seen.indptr))
-    item = to_item[seen.indices]
-    keep = (user >= 0) & (item >= 0)
-    # Both indexes are in the order of the ids, so what ascends in one ascends in the other.
-    counts = np.bincount(user[keep], minlength=own.n_users)
-    return SeenItems(np.concatenate([[0], np.cumsum(counts)]), item[keep])
+def _seen_moved(seen: SeenItems, to_user: Int32Array, to_item: Int32Array) -> SeenItems:
+    """Return seen items by other indexes; every user has one there, an unknown item is left out."""
+    user, item = np.repeat(to_user, np.diff(seen.indptr)), to_item[seen.indices]
+    user, item = user[item >= 0], item[item >= 0]
+    # Both indexes of items are in the order of the ids, so a user's items still ascend.
+    counts = np.bincount(user, minlength=int(to_user.max(initial=-1)) + 1)
+    items = item[np.argsort(user, kind="stable")]
+    return SeenItems(np.concatenate([[0], np.cumsum(counts)]), items)
 
 
-def _rows(log: Interactions, rows: BoolArray) -> tuple[Int64Array, Int64Array]:
-    pair = log.user_idx[rows].astype(np.int64) * len(log.items) + log.item_idx[rows]
-    return pair, log.ts[rows]
-
-
-def _numbered(rows: list[tuple[Int64Array, Int64Array]]) -> list[Int64Array]:
-    """Return a number for each (pair, time), the same for the same one."""
-    pair = np.concatenate([pair for pair, _ in rows])
-    ts = np.concatenate([ts for _, ts in rows])
-    order = np.lexsort((ts, pair))
-    new = np.ones(len(pair), dtype=np.bool_)
-    new[1:] = (np.diff(pair[order]) != 0) | (np.diff(ts[order]) != 0)
-    number = np.empty(len(pair), dtype=np.int64)
+def _numbered(parts: list[tuple[Int32Array, Int32Array, Int64Array]]) -> list[Int64Array]:
+    """Return a number for each (user, item, time), the same for the same one in any part."""
+    user, item, ts = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.lexsort((ts, item, user))
+    changed = [np.diff(column[order]) != 0 for column in (user, item, ts)]
+    new = np.append(np.ones(min(len(ts), 1), dtype=np.bool_), np.logical_or.reduce(changed))
+    number = np.empty(len(ts), dtype=np.int64)
     number[order] = np.cumsum(new)
-    return np.split(number, np.cumsum([len(pair) for pair, _ in rows])[:-1])
+    return np.split(number, np.cumsum([len(part[0]) for part in parts])[:-1])
