@@ -177,7 +177,7 @@ class SourceSettings(Connection):
     item_id: str = "item_id"
     time: str = "ts"
     time_unit: Literal["", "s", "ms"] = ""  #: for an integer time column: epoch seconds or ms
-    source_timezone: str = ""  #: required for `timestamp` and `date` columns
+    source_timezone: str = ""  #: required for `timestamp` columns; of `date` columns, default UTC
     rating: str = ""
     event: str = ""
     items: ItemSource = ItemSource()
