@@ -1,0 +1,189 @@
+"""One run of a job at a time, whichever process runs its stages."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pooler import pooled
+from published import Job
+from recjobs import lease
+from recjobs.errors import LeaseHeldError
+
+HERE = f"{socket.gethostname()}:{os.getpid()}"
+
+
+@pytest.fixture
+def job(each_database: str, tmp_path: Path) -> Job:
+    """A job with tables, on every server there is."""
+    return Job(each_database, tmp_path).migrated()
+
+
+def expire(job: Job) -> None:
+    job.rows("update recs.lease set expires_at = now() - interval '1 second'")
+
+
+def test_another_run_has_to_wait_and_is_told_for_whom(job: Job) -> None:
+    first, second = job.open(1), job.open(2)
+    with job.store.lease(first.run_id, "elsewhere:7", 30):
+        with (
+            pytest.raises(
+                LeaseHeldError, match=r"run 1 is at work \(elsewhere:7, since 20"
+            ) as held,
+            job.store.lease(second.run_id, HERE, 30),
+        ):
+            pass
+        assert not job.store.try_lease(second.run_id, HERE, 30)
+    assert held.value.exit_code == 6
+    # Between two stages the run keeps it.
+    with pytest.raises(LeaseHeldError, match="run 1 is between two stages"):
+        lease.acquire(job.dsn, job.schema, second.run_id, HERE, 30)
+    job.store.release(second.run_id)  # not its own: nothing happens
+    assert not job.store.try_lease(second.run_id, HERE, 30)
+    job.store.release(first.run_id)
+    assert job.store.try_lease(second.run_id, HERE, 30)
+
+
+def test_the_next_stage_of_the_run_goes_on_in_any_process(job: Job) -> None:
+    run = job.open(1)
+    with job.store.lease(run.run_id, "worker-1:10", 30):
+        pass
+    [(since,)] = job.rows("select acquired_at from recs.lease")
+    with job.store.lease(run.run_id, "worker-2:20", 30):
+        assert job.rows("select acquired_at, holder from recs.lease") == [(since, "worker-2:20")]
+
+
+def test_two_processes_do_not_work_on_one_run_at_once(job: Job) -> None:
+    run = job.open(1)
+    with job.store.lease(run.run_id, "worker-1:10", 30):
+        with pytest.raises(LeaseHeldError, match="is at work"):
+            lease.acquire(job.dsn, job.schema, run.run_id, "worker-2:20", 30)
+        with job.store.lease(run.run_id, "worker-1:10", 30):
+            pass  # the same process may
+
+
+def test_an_expired_lease_is_anyones_by_the_databases_clock(job: Job) -> None:
+    first, second = job.open(1), job.open(2)
+    assert job.store.try_lease(first.run_id, "elsewhere:1", 0.2)
+    assert not job.store.try_lease(second.run_id, HERE, 30)
+    time.sleep(0.3)
+    assert job.store.try_lease(second.run_id, HERE, 30)
+    assert not job.store.try_lease(first.run_id, "elsewhere:1", 30)
+
+
+def test_a_process_of_this_machine_that_died_at_work_holds_nothing_up(job: Job) -> None:
+    first, second = job.open(1), job.open(2)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead = f"{socket.gethostname()}:{process.pid}"
+    lease.acquire(job.dsn, job.schema, first.run_id, dead, 30)
+    assert job.store.try_lease(second.run_id, HERE, 30)
+    # Its stages may well run in a process each: one that ended between two of them is no reason.
+    job.store.release(second.run_id)
+    lease.acquire(job.dsn, job.schema, first.run_id, dead, 30, at_work=False)
+    assert not job.store.try_lease(second.run_id, HERE, 30)
+
+
+def test_of_many_that_ask_at_once_one_gets_it(job: Job) -> None:
+    runs = [job.open(number) for number in range(8)]
+    got: list[int] = []
+    start = threading.Barrier(len(runs))
+
+    def ask(run_id: int) -> None:
+        start.wait()
+        if job.store.try_lease(run_id, f"worker-{run_id}:1", 30):
+            got.append(run_id)
+
+    threads = [threading.Thread(target=ask, args=(run.run_id,)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 1
+
+
+def test_it_is_renewed_while_a_stage_runs(job: Job) -> None:
+    run, other = job.open(1), job.open(2)
+    with job.store.lease(run.run_id, HERE, 0.6, 30.0):
+        for _ in range(4):
+            time.sleep(0.3)
+            assert not job.store.try_lease(other.run_id, "elsewhere:1", 30)
+    [(kept,)] = job.rows("select expires_at > now() + interval '20 seconds' from recs.lease")
+    assert kept
+
+
+def test_a_stage_that_lost_its_lease_fails_at_its_end(job: Job) -> None:
+    run, other = job.open(1), job.open(2)
+
+    def stage() -> None:
+        with job.store.lease(run.run_id, HERE, 30):
+            expire(job)
+            assert job.store.try_lease(other.run_id, "elsewhere:1", 30)
+
+    with pytest.raises(LeaseHeldError, match="lost the job's lease"):
+        stage()
+    assert job.rows("select run_id from recs.lease") == [(other.run_id,)]
+
+
+def test_the_renewing_thread_notices_too(job: Job) -> None:
+    run, other = job.open(1), job.open(2)
+
+    def stage() -> None:
+        with job.store.lease(run.run_id, HERE, 0.4):
+            expire(job)
+            job.store.try_lease(other.run_id, "elsewhere:1", 0.01)
+            time.sleep(0.5)
+            # Given back since: and yet it was another's for a while.
+            job.store.release(other.run_id)
+
+    with pytest.raises(LeaseHeldError, match="lost the job's lease"):
+        stage()
+
+
+def test_a_database_that_is_away_for_longer_than_the_lease_loses_it(job: Job) -> None:
+    run = job.open(1)
+    heart = lease._Heart("host=/nowhere dbname=x", job.schema, run.run_id, HERE, 0.2)
+    heart.start()
+    heart.join(10)
+    assert heart.lost
+
+
+def test_the_failure_of_a_stage_is_told_not_that_of_its_lease(job: Job) -> None:
+    run, other = job.open(1), job.open(2)
+
+    def stage() -> None:
+        with job.store.lease(run.run_id, HERE, 30):
+            expire(job)
+            job.store.try_lease(other.run_id, "elsewhere:1", 30)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stage()
+    with pytest.raises(ZeroDivisionError), job.store.lease(other.run_id, "elsewhere:1", 30):
+        raise ZeroDivisionError
+    held = job.rows("select run_id, at_work from recs.lease")
+    assert held == [(other.run_id, False)]  # a retry of the stage goes on with it
+
+
+def test_lease_and_pointer_work_through_a_transaction_pooler(
+    database: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    job = Job(database, tmp_path).migrated()
+    runs = [job.night(number) for number in (1, 2, 3)]
+    with pooled(database, tmp_path_factory.mktemp("p")) as dsn:
+        through = Job(dsn, tmp_path)
+        run, other = through.open(4), through.open(5)
+        with through.store.lease(run.run_id, HERE, 0.6):
+            time.sleep(0.8)
+            assert not through.store.try_lease(other.run_id, "elsewhere:1", 30)
+        through.store.release(run.run_id)
+        assert through.rollback() == runs[1].run_id
+        through.promote(runs[2])
+    assert job.live() == runs[2].run_id
