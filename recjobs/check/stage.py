@@ -35,9 +35,10 @@ from recjobs.progress import Progress
 class _Counts:
     """What was found, counted over all batches."""
 
-    recommended: BoolArray
+    recommended: BoolArray  #: ``(n_items,)``
+    served: BoolArray  #: ``(n_users,)``
     rows: int = 0
-    eligible_rows: int = 0
+    strangers: int = 0
     out_of_order: int = 0
     short: int = 0
     ragged: int = 0
@@ -79,7 +80,10 @@ def check(
     seen = seen_items(log, everything, as_of, settings.feedback.exclude_seen)
     candidates = training_set(log, everything, as_of, settings.feedback).candidates
     n = settings.score.n
-    counts = _Counts(recommended=np.zeros(len(log.items), dtype=np.bool_))
+    counts = _Counts(
+        recommended=np.zeros(len(log.items), dtype=np.bool_),
+        served=np.zeros(len(log.users), dtype=np.bool_),
+    )
     churn = None if reference is None else Churn(reference, log, n)
     total = max(pq.read_metadata(lists).num_rows, 1)
     for batch in batches(lists, log):
@@ -90,7 +94,7 @@ def check(
     coverage = float((counts.recommended & candidates).sum() / max(int(candidates.sum()), 1))
     fallback = _popular_problem(popular, log, candidates, n)
     outcomes = [
-        _completeness(counts, int(log.eligible.sum()), fallback, settings),
+        _completeness(counts, log.eligible, fallback, settings),
         *_contents(counts, settings),
         _coverage(coverage, settings),
         *_churn(churn, settings),
@@ -112,8 +116,9 @@ def _count(
 ) -> None:
     users = batch.user_idx
     counts.rows += len(users)
-    counts.eligible_rows += int(log.eligible[users[users >= 0]].sum())
-    # Ascending without repeats: as many eligible rows as eligible users are then all of them.
+    known = users[users >= 0]
+    counts.served[known] = True
+    counts.strangers += len(users) - int(log.eligible[known].sum())
     counts.out_of_order += int((np.diff(users, prepend=np.int32(counts.last_user)) <= 0).sum())
     counts.last_user = int(users[-1])
     counts.short += int(((batch.length < n) & ~batch.explained).sum())
@@ -124,10 +129,10 @@ def _count(
     counts.not_candidates += int((~named).sum() + (~candidates[items]).sum())
     key = batch.row[named] * len(log.items) + items
     counts.duplicates += len(key) - len(np.unique(key))
-    known = _seen_keys(users, seen, len(log.items))
-    if len(known):
-        at = np.minimum(np.searchsorted(known, key), len(known) - 1)
-        counts.seen += int((known[at] == key).sum())
+    past = _seen_keys(users, seen, len(log.items))
+    if len(past):
+        at = np.minimum(np.searchsorted(past, key), len(past) - 1)
+        counts.seen += int((past[at] == key).sum())
     counts.recommended[batch.item_idx[named & (batch.rank < n)]] = True
 
 
@@ -156,10 +161,12 @@ def _popular_problem(path: Path, log: Interactions, candidates: BoolArray, n: in
     return "" if segments else "there is no popular list, for users whom the run has not seen"
 
 
-def _completeness(counts: _Counts, eligible: int, fallback: str, settings: Settings) -> Outcome:
+def _completeness(
+    counts: _Counts, eligible: BoolArray, fallback: str, settings: Settings
+) -> Outcome:
     found = {
-        "eligible users have no list": max(eligible - counts.eligible_rows, 0),
-        "lists are of users who are not eligible": counts.rows - counts.eligible_rows,
+        "eligible users have no list": int((eligible & ~counts.served).sum()),
+        "lists are of users who are not eligible": counts.strangers,
         "lists are out of the order of user_id, or a user's second one": counts.out_of_order,
         f"lists have fewer than {settings.score.n} items and no reason": counts.short,
         "lists have more or fewer scores, sources or reasons than items": counts.ragged,
@@ -170,7 +177,7 @@ def _completeness(counts: _Counts, eligible: int, fallback: str, settings: Setti
         "completeness",
         settings.check.completeness,
         sum(found.values()) + bool(fallback),
-        "; ".join(problems) or f"each of {eligible:,} eligible users has a list or a reason",
+        "; ".join(problems) or f"each of {eligible.sum():,} eligible users has a list or a reason",
     )
 
 

@@ -1,0 +1,5 @@
+"""The last look at the scored lists before anyone reads them."""
+
+from recjobs.check.stage import check
+
+__all__ = ["check"]

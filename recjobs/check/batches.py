@@ -1,0 +1,84 @@
+"""Rows of a ``lists.parquet``, some at a time, as arrays under tonight's indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recjobs.columns import REASON, USER_ID
+from recjobs.dataset import BoolArray, Int32Array, Int64Array, Interactions
+from recjobs.errors import DataError
+
+_BATCH_USERS: Final = 8192
+_PER_ITEM: Final = ("item_ids", "scores", "sources", "because_item_ids")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows, and their entries one after another.
+
+    Attributes:
+        user_idx: int32, ``(n_rows,)``; -1 for an unknown user.
+        length: int64, ``(n_rows,)``; entries per row.
+        explained: bool, ``(n_rows,)``; rows with a reason.
+        ragged: bool, ``(n_rows,)``; rows with more or fewer scores, sources or reasons than items.
+        row: int64, ``(n_entries,)``; the row of each entry, ascending.
+        rank: int64, ``(n_entries,)``; from 0 within a row.
+        item_idx: int32, ``(n_entries,)``; -1 for an unknown or null item.
+    """
+
+    user_idx: Int32Array
+    length: Int64Array
+    explained: BoolArray
+    ragged: BoolArray
+    row: Int64Array
+    rank: Int64Array
+    item_idx: Int32Array
+
+
+def batches(path: Path, log: Interactions) -> Iterator[Batch]:
+    """Yield the rows of a ``lists.parquet`` in its order.
+
+    Raises:
+        DataError: The file has not the columns that the score stage writes.
+    """
+    with pq.ParquetFile(path) as file:
+        missing = {USER_ID, *_PER_ITEM, REASON} - set(file.schema_arrow.names)
+        if missing:
+            raise DataError(
+                f"{path}: expected the columns of the score stage. Received a file without "
+                f"{', '.join(sorted(missing))}"
+            )
+        for rows in file.iter_batches(_BATCH_USERS):
+            yield _encoded(rows, log)
+
+
+def ragged(length: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return the row of each entry and its place within the row, for rows of given lengths."""
+    row = np.repeat(np.arange(len(length), dtype=np.int64), length)
+    return row, np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+
+
+def _encoded(rows: pa.RecordBatch, log: Interactions) -> Batch:
+    lengths = [_lengths(rows.column(name)) for name in _PER_ITEM]
+    row, rank = ragged(lengths[0])
+    return Batch(
+        user_idx=log.users.encode(rows.column(USER_ID)),
+        length=lengths[0],
+        explained=rows.column(REASON).is_valid().to_numpy(zero_copy_only=False),
+        ragged=np.any([length != lengths[0] for length in lengths], axis=0),
+        row=row,
+        rank=rank,
+        item_idx=log.items.encode(rows.column("item_ids").flatten()),
+    )
+
+
+def _lengths(lists: pa.Array) -> Int64Array:
+    return np.asarray(pc.fill_null(pc.list_value_length(lists), 0), dtype=np.int64)
