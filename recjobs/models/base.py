@@ -181,7 +181,7 @@ def strengths(train: TrainingSet) -> sparse.csr_matrix:
     less than the first.
     """
     matrix = train.positives()
-    matrix.data = np.log2(1 + matrix.data, dtype=np.float32)
+    matrix.data = np.log1p(matrix.data) / np.float32(np.log(2))
     matrix.indptr = matrix.indptr.astype(np.int64)
     matrix.indices = matrix.indices.astype(np.int32)
     return matrix
@@ -211,3 +211,15 @@ def csr_of(name: str, arrays: Arrays, shape: tuple[int, int]) -> sparse.csr_matr
     matrix.indices = arrays[f"{name}_indices"]
     matrix.data = arrays[f"{name}_data"]
     return matrix
+
+
+def with_biases(
+    users: Float32Array, user_bias: Float32Array, items: Float32Array, item_bias: Float32Array
+) -> tuple[Float32Array, Float32Array]:
+    """Return vectors whose dot product is that of the given ones plus both biases."""
+    one_user = np.ones((len(users), 1), dtype=np.float32)
+    one_item = np.ones((len(items), 1), dtype=np.float32)
+    return (
+        np.concatenate([users, user_bias[:, None], one_user], axis=1).astype(np.float32),
+        np.concatenate([items, one_item, item_bias[:, None]], axis=1).astype(np.float32),
+    )

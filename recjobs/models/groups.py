@@ -1,0 +1,92 @@
+"""Positives grouped by (user, time): the unit that a softmax over the catalogue is computed for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, Int64Array, TrainingSet
+from recjobs.models.base import known_of, strengths
+from recjobs.models.recency import recency
+from recjobs.topn import columns_of
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some groups, and all their positives.
+
+    Attributes:
+        user: The user of each group, int32 ``(n_groups,)``.
+        time: The time of each group, int32 ``(n_groups,)``.
+        group: The group of each positive within the batch, int32 ``(n_pairs,)``.
+        column: The item of each positive, as a column, int32 ``(n_pairs,)``.
+        weight: Its strength, float32 ``(n_pairs,)``.
+    """
+
+    user: Int32Array
+    time: Int32Array
+    group: Int32Array
+    column: Int32Array
+    weight: Float32Array
+
+
+class Groups:
+    """A training set's positives, grouped; items are columns: those with a positive, in order.
+
+    Args:
+        train: Whose positives.
+        recency_days: Half-lives of the recent popularity; without any, times are not told apart.
+
+    Attributes:
+        known_users: bool, ``(n_users,)``.
+        known_items: bool, ``(n_items,)``.
+        item_of: The item of each column, int32 ``(n_columns,)``.
+        shares: Log shares of recent interactions, float32 ``(n_times + 1, n_columns, n_shares)``.
+        popularity: The log share of each column over all time, float32 ``(n_columns,)``.
+    """
+
+    known_users: BoolArray
+    known_items: BoolArray
+
+    def __init__(self, train: TrainingSet, recency_days: tuple[float, ...]) -> None:
+        matrix = strengths(train)
+        self.known_users, self.known_items = known_of(matrix)
+        self.item_of = np.flatnonzero(self.known_items).astype(np.int32)
+        column = columns_of(self.item_of, train.n_items)[matrix.indices]
+        user = np.repeat(np.arange(train.n_users, dtype=np.int64), np.diff(matrix.indptr))
+        kept = train.positive & train.trained[train.user_idx]
+        recent = recency(column, train.ts[kept], len(self.item_of), recency_days)
+        self.shares = recent.shares
+        count = np.bincount(column, minlength=len(self.item_of))
+        self.popularity = np.log(count / count.mean()).astype(np.float32)
+
+        key = user * len(self.shares) + recent.time
+        order = np.argsort(key, kind="stable")
+        key, start = np.unique(key[order], return_index=True)
+        self._user, self._time = (
+            part.astype(np.int32) for part in np.divmod(key, len(self.shares))
+        )
+        self._column, self._weight = column[order], matrix.data[order]
+        self._indptr: Int64Array = np.append(start, len(order)).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._user)
+
+    @property
+    def n_pairs(self) -> int:
+        """Positives in all groups."""
+        return len(self._column)
+
+    def batch(self, groups: Int64Array) -> Batch:
+        """Return the batch of the given groups."""
+        size = self._indptr[groups + 1] - self._indptr[groups]
+        shift = self._indptr[groups] - np.concatenate([[0], np.cumsum(size)[:-1]])
+        pairs = np.repeat(shift, size) + np.arange(size.sum())
+        return Batch(
+            user=self._user[groups],
+            time=self._time[groups],
+            group=np.repeat(np.arange(len(groups), dtype=np.int32), size),
+            column=self._column[pairs],
+            weight=self._weight[pairs],
+        )

@@ -1,0 +1,85 @@
+"""Training of `MatrixFactorization` on ratings: squared error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from recjobs.dataset import Float32Array, TrainingSet
+from recjobs.models.base import with_biases
+from recjobs.models.ratings import Ratings
+from recjobs.models.training import Weights, start_keras
+
+if TYPE_CHECKING:
+    from recjobs.models.mf import MfSettings
+
+#: What is left of the learning rate after an epoch.
+_DECAY: Final = 0.95
+
+
+class RatingsTrainer:
+    """One fit; see `recjobs.models.mf_softmax.SoftmaxTrainer`."""
+
+    def __init__(
+        self, train: TrainingSet, settings: MfSettings, *, seed: int, threads: int
+    ) -> None:
+        tf, keras = start_keras(seed, threads)
+        self._ratings = Ratings(train, settings.batch_size, seed)
+        self.known_users, self.known_items = self._ratings.known_users, self._ratings.known_items
+        self._rate = settings.learning_rate
+
+        normal = keras.initializers.RandomNormal(stddev=0.1, seed=seed)
+        users = keras.layers.Embedding(train.n_users, settings.embedding_dim, normal)
+        items = keras.layers.Embedding(train.n_items, settings.embedding_dim, normal)
+        for layer in (users, items):
+            layer.build()
+        user_bias = keras.Variable(np.zeros(train.n_users, dtype=np.float32))
+        item_bias = keras.Variable(np.zeros(train.n_items, dtype=np.float32))
+        variables = [users.embeddings, user_bias, items.embeddings, item_bias]
+        self._weights = Weights(variables)
+        self._optimizer = keras.optimizers.Adam(self._rate)
+        self._step = _step(tf, self._optimizer, variables, settings.l2)
+
+    def run_epoch(self, number: int) -> float:
+        """Train one epoch and return the mean loss."""
+        self._optimizer.learning_rate = self._rate * _DECAY ** (number - 1)
+        losses = [float(self._step(*batch)) for batch in self._ratings.batches()]
+        return float(np.mean(losses))
+
+    def vectors(self) -> tuple[Float32Array, Float32Array]:
+        """Return user and item vectors with their biases; 0 for the unknown ones."""
+        users, user_bias, items, item_bias = self._weights.arrays()
+        return with_biases(
+            users * self.known_users[:, None],
+            user_bias * self.known_users + self._ratings.mean,
+            items * self.known_items[:, None],
+            item_bias * self.known_items,
+        )
+
+    def keep(self) -> Callable[[], None]:
+        """Copy the weights, and return a function that puts them back."""
+        return self._weights.keep()
+
+
+def _step(tf: Any, optimizer: Any, variables: list[Any], l2: float) -> Callable[..., Any]:
+    """Return the compiled training step: users, items and centred ratings in, mean loss out."""
+    optimizer.build(variables)
+    ints = tf.TensorSpec([None], tf.int32)
+
+    @tf.function(input_signature=[ints, ints, tf.TensorSpec([None], tf.float32)])
+    def step(user: Any, item: Any, centred: Any) -> Any:
+        with tf.GradientTape() as tape:
+            p, user_bias, q, item_bias = (
+                tf.gather(variable.value, index)
+                for variable, index in zip(variables, (user, user, item, item), strict=True)
+            )
+            predicted = tf.reduce_sum(p * q, axis=1) + user_bias + item_bias
+            length = tf.reduce_sum(p * p + q * q, axis=1) + user_bias**2 + item_bias**2
+            loss = tf.reduce_mean((predicted - centred) ** 2 + l2 * length)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    compiled: Callable[..., Any] = step
+    return compiled

@@ -1,0 +1,137 @@
+"""Training of `MatrixFactorization` on implicit feedback: softmax over the (sampled) catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recjobs.dataset import Float32Array, TrainingSet
+from recjobs.models.base import with_biases
+from recjobs.models.groups import Groups
+from recjobs.models.training import Weights, start_keras
+
+if TYPE_CHECKING:
+    from recjobs.models.mf import MfSettings
+
+
+class SoftmaxTrainer:
+    """One fit.
+
+    Args:
+        train: With at least one positive.
+        settings: The hyperparameters.
+        seed: Of the initial weights, the order and the samples.
+        threads: For TensorFlow.
+    """
+
+    def __init__(
+        self, train: TrainingSet, settings: MfSettings, *, seed: int, threads: int
+    ) -> None:
+        tf, keras = start_keras(seed, threads)
+        self._groups = groups = Groups(train, settings.recency_days)
+        self.known_users, self.known_items = groups.known_users, groups.known_items
+        n_columns = len(groups.item_of)
+        self._sampled = settings.negatives if settings.negatives < n_columns else 0
+        self._per_batch = _groups_per_batch(groups, settings.batch_size)
+        self._rng = np.random.default_rng(seed)
+
+        normal = keras.initializers.RandomNormal(stddev=0.1, seed=seed)
+        users = keras.layers.Embedding(train.n_users, settings.embedding_dim, normal)
+        items = keras.layers.Embedding(n_columns, settings.embedding_dim, normal)
+        for layer in (users, items):
+            layer.build()
+        n_shares = groups.shares.shape[2]
+        start = np.zeros(n_columns) if n_shares else groups.popularity
+        bias = keras.Variable(start.astype(np.float32))
+        share_weight = keras.Variable(np.full(n_shares, 1 / max(n_shares, 1), dtype=np.float32))
+        variables = [users.embeddings, items.embeddings, bias, share_weight]
+        self._weights = Weights(variables)
+        self._step = _step(tf, keras, variables, groups.shares, self._sampled, settings)
+
+    def run_epoch(self, number: int) -> float:
+        """Train one epoch and return the mean loss."""
+        order = self._rng.permutation(len(self._groups))
+        n_columns = len(self._groups.item_of)
+        loss = weight = 0.0
+        for start in range(0, len(order), self._per_batch):
+            batch = self._groups.batch(order[start : start + self._per_batch])
+            sampled = self._rng.integers(0, n_columns, self._sampled).astype(np.int32)
+            total = float(batch.weight.sum())
+            mean = self._step(
+                batch.user, batch.time, batch.group, batch.column, batch.weight, sampled
+            )
+            loss += float(mean) * total
+            weight += total
+        return loss / weight
+
+    def vectors(self) -> tuple[Float32Array, Float32Array]:
+        """Return user and item vectors with their biases; 0 for the unknown ones."""
+        users, columns, bias, share_weight = self._weights.arrays()
+        items = np.zeros((len(self.known_items), columns.shape[1]), dtype=np.float32)
+        item_bias = np.zeros(len(items), dtype=np.float32)
+        items[self._groups.item_of] = columns
+        item_bias[self._groups.item_of] = bias + self._groups.shares[-1] @ share_weight
+        users = users * self.known_users[:, None]
+        return with_biases(users, np.zeros(len(users), dtype=np.float32), items, item_bias)
+
+    def keep(self) -> Callable[[], None]:
+        """Copy the weights, and return a function that puts them back."""
+        return self._weights.keep()
+
+
+def _groups_per_batch(groups: Groups, batch_size: int | None) -> int:
+    if batch_size is None:
+        return int(np.clip(len(groups) // 32, 16, 1024))
+    return max(1, round(batch_size * len(groups) / groups.n_pairs))
+
+
+def _step(
+    tf: Any,
+    keras: Any,
+    variables: list[Any],
+    shares: Float32Array,
+    sampled: int,
+    settings: MfSettings,
+) -> Callable[..., Any]:
+    """Return the compiled training step: a batch's arrays in, its mean loss out."""
+    optimizer = keras.optimizers.Adam(settings.learning_rate)
+    optimizer.build(variables)
+    users, items, bias, share_weight = (variable.value for variable in variables)
+    recent = tf.constant(shares)
+    correction = np.float32(np.log(max(shares.shape[1] - 1, 1) / max(sampled, 1)))
+
+    def loss_of(user: Any, time: Any, group: Any, column: Any, weight: Any, drawn: Any) -> Any:
+        p = tf.gather(users, user)
+        some_items = tf.gather(items, drawn) if sampled else items
+        some_bias = tf.gather(bias, drawn) if sampled else bias
+        some_recent = tf.gather(recent, drawn, axis=1) if sampled else recent
+        prior = some_bias + tf.linalg.matvec(some_recent, share_weight)
+        logits = tf.matmul(p, some_items, transpose_b=True) + tf.gather(prior, time)
+        partition = tf.gather(tf.reduce_logsumexp(logits, axis=1), group)
+
+        p, q = tf.gather(p, group), tf.gather(items, column)
+        at = tf.stack([tf.gather(time, group), column], axis=1)
+        own_prior = tf.gather(bias, column) + tf.linalg.matvec(
+            tf.gather_nd(recent, at), share_weight
+        )
+        positive = tf.reduce_sum(p * q, axis=1) + own_prior
+        if sampled:  # the positive itself, and the sample scaled up to all the others
+            partition = positive + tf.math.softplus(partition + correction - positive)
+        length = tf.reduce_sum(p * p + q * q, axis=1)
+        loss = partition - positive + settings.l2 * length
+        return tf.reduce_sum(weight * loss) / tf.reduce_sum(weight)
+
+    ints = tf.TensorSpec([None], tf.int32)
+    floats = tf.TensorSpec([None], tf.float32)
+
+    @tf.function(input_signature=[ints, ints, ints, ints, floats, ints])
+    def step(*batch: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = loss_of(*batch)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    compiled: Callable[..., Any] = step
+    return compiled

@@ -1,0 +1,179 @@
+"""What the Keras models share: a deterministic start, and epochs with early stopping."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from recjobs.dataset import BoolArray, Float32Array, SeenItems, TrainingSet
+from recjobs.errors import ConfigError
+from recjobs.metrics import hits, ndcg, rmse
+from recjobs.models.base import Epoch, History, Model, RatingModel
+from recjobs.models.ranking import Ranker
+from recjobs.progress import Progress
+
+#: Epochs without a better validation before training stops.
+_PATIENCE: Final = 4
+#: Users whose lists are judged after each epoch.
+_JUDGED_USERS: Final = 2000
+
+
+def start_keras(seed: int, threads: int) -> tuple[Any, Any]:
+    """Import TensorFlow and Keras, fix their seeds and threads, and return both.
+
+    Raises:
+        ConfigError: TensorFlow already runs with another number of threads in this process.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import keras
+    import tensorflow as tf
+
+    threading = tf.config.threading
+    try:
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:  # it has started: its threads can't be changed any more
+        received = threading.get_intra_op_parallelism_threads() or os.cpu_count()
+        if received != threads:
+            raise ConfigError(
+                f"job.training_threads: expected {threads}, but TensorFlow already runs with "
+                f"{received} threads in this process. Start another process."
+            ) from error
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+    return tf, keras
+
+
+def train_epochs(
+    run_epoch: Callable[[int], float],
+    measure: Callable[[], float] | None,
+    keep: Callable[[], Callable[[], None]],
+    *,
+    epochs: int,
+    metric: str,
+    progress: Progress,
+) -> History:
+    """Train epoch by epoch; with a measure, stop early and go back to the best weights.
+
+    Args:
+        run_epoch: Trains one epoch, given its number from 1, and returns its mean loss.
+        measure: Returns the metric on the validation part.
+        keep: Copies the weights, and returns a function that puts them back.
+        epochs: The most epochs; without a measure, exactly so many.
+        metric: ``"ndcg@10"`` (higher is better) or ``"rmse"`` (lower is better).
+        progress: Told the share of epochs done.
+    """
+    done: list[Epoch] = []
+    sign = -1.0 if metric == "rmse" else 1.0
+    best, best_epoch, restore = -math.inf, epochs, None
+    for number in range(1, epochs + 1):
+        loss = run_epoch(number)
+        value = None if measure is None else measure()
+        done.append(Epoch(number, loss, value))
+        shown = "" if value is None else f", {metric} {value:.4f}"
+        progress(number / epochs, f"epoch {number}: loss {loss:.4f}{shown}")
+        if value is None:
+            continue
+        if sign * value > best:
+            best, best_epoch, restore = sign * value, number, keep()
+        elif number - best_epoch >= _PATIENCE:
+            break
+    if restore is not None:
+        restore()
+    return History(tuple(done), best_epoch, metric)
+
+
+class RankingValidation:
+    """NDCG@10 over the full catalogue, for an even choice of the validation part's users.
+
+    Args:
+        train: What the model is fitted on; its pairs are excluded.
+        validation: Its positives are relevant.
+        known_users: bool, ``(n_users,)``; the others are not judged.
+    """
+
+    def __init__(self, train: TrainingSet, validation: TrainingSet, known_users: BoolArray) -> None:
+        self._candidates = train.candidates
+        self._seen = SeenItems(train.indptr, train.item_idx)
+        user = validation.user_idx
+        pairs = user.astype(np.int64) * train.n_items + validation.item_idx
+        known = train.user_idx.astype(np.int64) * train.n_items + train.item_idx
+        relevant = validation.positive & known_users[user] & ~np.isin(pairs, known)
+        users = np.unique(user[relevant])
+        if len(users):
+            users = users[
+                np.linspace(0, len(users) - 1, min(len(users), _JUDGED_USERS)).astype(int)
+            ]
+        relevant &= np.isin(user, users)
+        self.users = users
+        self._count = np.unique(user[relevant], return_counts=True)[1]
+        self._indptr = np.concatenate([[0], np.cumsum(self._count)])
+        self._item = validation.item_idx[relevant]
+
+    def measure(self, model: Model) -> float:
+        """Return the mean over the judged users."""
+        lists, _ = Ranker(model, self._candidates).top_n(self.users, self._seen, 10)
+        hit = hits(lists, self._indptr, self._item)
+        return float(ndcg(hit, self._count, 10).mean())
+
+
+def measure_of(
+    model: Model,
+    train: TrainingSet,
+    validation: TrainingSet | None,
+    take: Callable[[], None],
+) -> Callable[[], float] | None:
+    """Return what judges the model after an epoch; None where there is nothing to judge it by.
+
+    Args:
+        model: Its known users, known items and rating range are set.
+        train: What it is fitted on.
+        validation: What it is judged on.
+        take: Gives the trainer's present weights to the model.
+    """
+    if validation is None:
+        return None
+    if isinstance(model, RatingModel) and model.rating_range is not None:
+        rated = ~np.isnan(validation.rating)
+        user, item = validation.user_idx[rated], validation.item_idx[rated]
+        rating = validation.rating[rated]
+
+        def rmse_now() -> float:
+            take()
+            return rmse(model.predict(user, item).astype(np.float64) - rating)
+
+        return rmse_now if len(rating) else None
+
+    ranking = RankingValidation(train, validation, model.known_users)
+
+    def ndcg_now() -> float:
+        take()
+        return ranking.measure(model)
+
+    return ndcg_now if ranking.users.size else None
+
+
+class Weights:
+    """Trained variables, read and kept as arrays."""
+
+    def __init__(self, variables: list[Any]) -> None:
+        self._variables = variables
+
+    def arrays(self) -> list[Float32Array]:
+        """Return the present values."""
+        return [np.array(variable.numpy()) for variable in self._variables]
+
+    def keep(self) -> Callable[[], None]:
+        """Copy the values, and return a function that puts them back."""
+        kept = self.arrays()
+
+        def restore() -> None:
+            for variable, value in zip(self._variables, kept, strict=True):
+                variable.assign(value)
+
+        return restore
