@@ -1,4 +1,4 @@
-"""Which table holds the interactions, which items and users: by names, keys and types."""
+"""Which table holds the interactions: by the names, keys and types of its columns."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ from typing import Final
 
 from recjobs.init.look import Database, Table
 from recjobs.init.words import (
-    AVAILABLE,
-    CREATED,
     EVENT,
     INTERACTION,
     ITEM,
     MOMENT,
     OTHER_MOMENT,
     RATING,
-    TITLE,
-    UNAVAILABLE,
     USER,
     looks_like_id,
     words,
@@ -26,7 +22,7 @@ from recjobs.init.words import (
 from recjobs.source.catalog import SOURCE_ID_TYPES, Column
 
 _NUMBERS: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
-_TEXTS: Final = ("text", "character varying")
+TEXTS: Final = ("text", "character varying")
 _INTEGERS: Final = ("integer", "bigint")
 _TIMES: Final = {
     "timestamp with time zone": 3.0,
@@ -39,7 +35,7 @@ _TIMES: Final = {
 _NO_ENUM: Final = (
     *_NUMBERS,
     *_TIMES,
-    *_TEXTS,
+    *TEXTS,
     "uuid",
     "boolean",
     "json",
@@ -74,29 +70,6 @@ class Interactions:
     guessed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """The table of items or of users.
-
-    Attributes:
-        table: The table.
-        id: Its column of ids.
-        why: What ties it to the interactions.
-        title: Its column of titles, if it has one.
-        created: Its column of creation times, if it has one.
-        available: A boolean column that says who or what counts, if it has one.
-        unavailable: A boolean column that says the contrary, or a time of deletion, if it has one.
-    """
-
-    table: Table
-    id: Column
-    why: str
-    title: Column | None
-    created: Column | None
-    available: Column | None
-    unavailable: Column | None
-
-
 def candidates(database: Database) -> tuple[list[Interactions], dict[str, str]]:
     """Return the tables that could hold interactions, best first, and why the others could not."""
     found, rejected = [], dict(database.passed_over)
@@ -108,16 +81,6 @@ def candidates(database: Database) -> tuple[list[Interactions], dict[str, str]]:
             rejected[table.name] = judged
     found.sort(key=lambda candidate: (-candidate.score, candidate.table.name))
     return found, rejected
-
-
-def items_of(database: Database, chosen: Interactions) -> Side | None:
-    """Return the table of the items, if there is one."""
-    return _side(database, chosen, chosen.item, ITEM)
-
-
-def users_of(database: Database, chosen: Interactions) -> Side | None:
-    """Return the table of the users, if there is one."""
-    return _side(database, chosen, chosen.user, USER)
 
 
 def _judge(table: Table) -> Interactions | str:
@@ -144,7 +107,7 @@ def _judge(table: Table) -> Interactions | str:
     if time is None:
         return f"users ({user.name}) and items ({item.name}), but no column of times"
     taken = {user.name, item.name, time.name}
-    rating = _named(table, RATING, _NUMBERS, taken)
+    rating = named(table, RATING, _NUMBERS, taken)
     event = _event(table, taken | ({rating.name} if rating else set()))
     score = user_score + item_score + time_score
     score += 2 * bool(words(table.name.split(".", 1)[1]) & INTERACTION) - table.is_view
@@ -214,9 +177,10 @@ def _time(table: Table, taken: set[str]) -> tuple[Column | None, float]:
     return column, score
 
 
-def _named(
+def named(
     table: Table, wanted: frozenset[str], types: Iterable[str], taken: set[str]
 ) -> Column | None:
+    """Return the first column of these types whose name says what is wanted, taken ones aside."""
     for column in table.columns.values():
         free = column.name not in taken and column.name not in table.foreign
         if free and column.type in types and words(column.name) & wanted:
@@ -227,51 +191,4 @@ def _named(
 def _event(table: Table, taken: set[str]) -> Column | None:
     enums = {c.type for c in table.columns.values()} - set(_NO_ENUM)
     others = {name for name in table.columns if words(name) & (USER | ITEM)}  # item_type is none
-    return _named(table, EVENT, {*_TEXTS, *enums}, taken | others)
-
-
-def _side(
-    database: Database, chosen: Interactions, column: Column, side: frozenset[str]
-) -> Side | None:
-    found = _tied(database, chosen.table, column, side)
-    if found is None:
-        return None
-    table, id_column, why = found
-    taken = {id_column.name}
-    moments = ("timestamp with time zone", "timestamp without time zone", "date")
-    return Side(
-        table=table,
-        id=id_column,
-        why=why,
-        title=_named(table, TITLE, _TEXTS, taken),
-        created=_named(table, CREATED, moments, taken),
-        available=_named(table, AVAILABLE, ("boolean",), taken),
-        unavailable=_named(table, UNAVAILABLE, ("boolean", *moments), taken),
-    )
-
-
-def _tied(
-    database: Database, interactions: Table, column: Column, side: frozenset[str]
-) -> tuple[Table, Column, str] | None:
-    """Return the table that a column's ids are those of, its id column, and what says so."""
-    if column.name in interactions.foreign:
-        name, key = interactions.foreign[column.name]
-        if name in database.tables:
-            return database.tables[name], database.tables[name].columns[key], "by a foreign key"
-    schema = interactions.name.split(".", 1)[0]
-    said = words(column.name) & side
-    for table in sorted(database.tables.values(), key=lambda t: not t.name.startswith(schema)):
-        if table is interactions:
-            continue
-        for key in sorted(table.unique, key=lambda name: name != column.name):
-            alike = key == column.name
-            # movies.id is what movie_id means.
-            named = key == "id" and words(table.name.split(".", 1)[1]) & said
-            if (alike or named) and _fits(column, table.columns[key]):
-                return table, table.columns[key], "by its name"
-    return None
-
-
-def _fits(one: Column, other: Column) -> bool:
-    types = [SOURCE_ID_TYPES.get(column.type) for column in (one, other)]
-    return None not in types and (types[0] == types[1] or {*types} == {"bigint", "integer"})
+    return named(table, EVENT, {*TEXTS, *enums}, taken | others)

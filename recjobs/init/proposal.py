@@ -9,9 +9,10 @@ from recjobs import db
 from recjobs.config import HoldoutSettings
 from recjobs.errors import DataError
 from recjobs.init import measure
-from recjobs.init.choose import Interactions, Side, candidates, items_of, users_of
+from recjobs.init.choose import Interactions, candidates
 from recjobs.init.look import Database, look
 from recjobs.init.measure import Repeats, Scale
+from recjobs.init.sides import Side, items_of, users_of
 from recjobs.source import TimeColumn
 from recjobs.source.questions import ask
 

@@ -6,8 +6,8 @@ import json
 import textwrap
 from collections.abc import Iterator
 
-from recjobs.init.choose import Side
 from recjobs.init.proposal import Proposal
+from recjobs.init.sides import Side
 from recjobs.init.words import event_weight
 from recjobs.source.catalog import SOURCE_ID_TYPES
 

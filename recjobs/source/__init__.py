@@ -1,11 +1,11 @@
 """The source as it is: its tables, their columns and types, and the queries that read them.
 
-    catalog     what relations and columns there are, and of which types
-    times       a time column of any kind: `< as_of` in its own type, and as an instant
-    queries     the three queries of a snapshot, checked against the catalog
-    read        them, as Arrow, in one transaction
-    log         the interactions as arrays, in the one order in which they are written
-    questions   short ones, each with a time limit
+catalog     what relations and columns there are, and of which types
+times       a time column of any kind: `< as_of` in its own type, and as an instant
+queries     the three queries of a snapshot, checked against the catalog
+read        them, as Arrow, in one transaction
+log         the interactions as arrays, in the one order in which they are written
+questions   short ones, each with a time limit
 """
 
 from recjobs.source.catalog import Column, Relation, id_type, of_table, relation_of, statement
