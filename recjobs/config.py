@@ -521,7 +521,7 @@ def _anchor(data: dict[str, Any], folder: Path) -> None:
     if isinstance(artifacts, dict):
         root = str(artifacts.get("root", ArtifactSettings().root))
         if "://" not in root:
-            artifacts["root"] = str(folder / root)
+            artifacts["root"] = os.path.normpath(folder / root)
 
 
 def _libpq_uri(value: str) -> str:

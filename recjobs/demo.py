@@ -84,7 +84,7 @@ name = "mf"              # Keras matrix factorization, sampled softmax
 n = 10
 
 [artifacts]
-root = "artifacts"
+root = "../artifacts"
 
 [schedule]
 cron = "30 2 * * *"
@@ -152,9 +152,9 @@ def _show(settings: Settings, config: Path, dsn: str) -> None:
     for text in _QUERIES:
         console.out.print("  " + text.replace("\n", "\n  ") + "\n", markup=False)
     console.out.print("And the command line:\n", style="bold")
-    for words in ("status", f"show {USER}", "rollback --help"):
-        config_option = f" --config {os.path.relpath(config)}"
-        console.out.print(f"  .venv/bin/recjobs {words}{config_option}", markup=False)
+    for words in ("status", f"show {USER}", "rollback --why 'a drill'"):
+        command = f"  .venv/bin/recjobs {words} --config {os.path.relpath(config)}"
+        console.out.print(command, markup=False)
     console.out.print(f"\nReport: {console.report_path(last)}", markup=False)
     console.out.print("make demo-stop stops the server.")
 

@@ -4,7 +4,7 @@ create schema movielens;
 
 create table movielens.movies (
     movie_id integer primary key,
-    title text not null,
+    title text,
     year integer,
     genres text
 );
