@@ -23,6 +23,7 @@ from recjobs.errors import ConfigError, DatabaseError
 from recjobs.source import id_types
 
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+_SIDES: Final = ("user", "item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,21 @@ class Migration:
         return hashlib.sha256(self.template.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What is left to be made.
+
+    Attributes:
+        schema: Whether the schema is missing.
+        record: Whether the table of applied migrations is.
+        migrations: Those to apply, in order.
+    """
+
+    schema: bool
+    record: bool
+    migrations: tuple[Migration, ...]
+
+
 def migrate(settings: Settings, *, roles: bool = True) -> list[str]:
     """Create or update a job's tables and return the names of the migrations that were applied.
 
@@ -84,16 +100,17 @@ def migrate(settings: Settings, *, roles: bool = True) -> list[str]:
 def script(settings: Settings, *, roles: bool = True) -> str:
     """Return as one SQL text what `migrate` would run now, for a person to read and run.
 
-    A target that can't be reached (with these rights) is taken for an empty one, and the text says
-    so.
+    A target that can't be reached is taken for an empty one, and the text says so.
     """
     target = _target(settings, roles)
     try:
         with db.connect(settings.target.resolve()) as connection:
-            pending = _pending(target, _applied(connection, target))
-            note = f"{len(pending)} of {len(files())} migrations are to be applied"
+            pending = _pending(connection, target)
+            note = f"{len(pending.migrations)} of {len(files())} migrations are to be applied."
     except DatabaseError as error:
-        pending, note = files(), f"every migration, for the target was not reached: {error}"
+        pending = Pending(schema=True, record=True, migrations=tuple(files()))
+        why = " ".join(str(error).split())
+        note = f"Every migration, for the target was not reached: {why}"
     return text(target, pending, note)
 
 
@@ -101,15 +118,15 @@ def apply(dsn: str, target: Target) -> list[str]:
     """Apply what is pending and return its names; see `migrate`."""
     with db.connect(dsn) as connection:
         _run(connection, fill("migrate/lock", target))
-        pending = _pending(target, _applied(connection, target))
+        pending = _pending(connection, target)
         for statement in _statements(target, pending):
             _run(connection, statement)
-    return [migration.name for migration in pending]
+    return [migration.name for migration in pending.migrations]
 
 
-def text(target: Target, pending: Sequence[Migration], note: str = "") -> str:
+def text(target: Target, pending: Pending, note: str) -> str:
     """Return a script that psql runs as it is, in one transaction."""
-    head = f"-- recjobs: the tables of schema {target.schema}. {note}".rstrip()
+    head = f"-- recjobs: the tables of schema {target.schema}. {note}"
     if target.writer:
         head += (
             f"\n-- Afterwards grant {quoted(target.writer)} to the user that runs the job, and "
@@ -138,15 +155,16 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def _statements(target: Target, pending: Sequence[Migration]) -> Iterator[str]:
+def _statements(target: Target, pending: Pending) -> Iterator[str]:
     if target.writer:
         yield fill("migrate/roles", target)
-        yield fill("migrate/owned_schema", target)
+    if pending.schema:
+        yield fill("migrate/owned_schema" if target.writer else "migrate/schema", target)
+    if target.writer:
         yield fill("migrate/as_writer", target)
-    else:
-        yield fill("migrate/schema", target)
-    yield fill("migrate/bookkeeping", target)
-    for migration in pending:
+    if pending.record:
+        yield fill("migrate/bookkeeping", target)
+    for migration in pending.migrations:
         yield _filled(migration.template, target, {})
         yield fill(
             "migrate/record",
@@ -171,9 +189,6 @@ def _filled(template: str, target: Target, literals: dict[str, Any]) -> str:
     return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
-_SIDES: Final = ("user", "item")
-
-
 def _column_type(type_: IdType) -> str:
     # By bytes, as Python orders ids; and what the primary key is then fastest with.
     return 'text collate "C"' if type_ == "text" else type_
@@ -193,27 +208,29 @@ def _target(settings: Settings, roles: bool) -> Target:
     )
 
 
-def _applied(connection: db.PgConnection, target: Target) -> list[tuple[Any, ...]]:
+def _pending(connection: db.PgConnection, target: Target) -> Pending:
     rows = db.execute(connection, db.query("migrate/state"), {"schema": target.schema})
-    if not rows:
-        return []
-    owner, has_migrations = rows[0]
-    if target.writer and owner != target.writer:
+    owner, has_record = rows[0] if rows else (None, False)
+    if owner and target.writer and owner != target.writer:
         raise ConfigError(
             f"schema {target.schema} belongs to role {owner}, not to {target.writer}: migrate with "
             f"--no-roles as {owner}, or name the role in publish.writer_role, or: alter schema "
             f"{quoted(target.schema)} owner to {quoted(target.writer)} (and every table in it)"
         )
-    if not has_migrations:
-        return []
-    return db.execute(connection, db.query("migrate/applied", schema=target.schema))
+    query = db.query("migrate/applied", schema=target.schema)
+    applied = db.execute(connection, query) if has_record else []
+    _require_same(target, applied)
+    done = {row[0] for row in applied}
+    left = tuple(migration for migration in files() if migration.number not in done)
+    return Pending(schema=owner is None, record=not has_record, migrations=left)
 
 
-def _pending(target: Target, applied: Sequence[tuple[Any, ...]]) -> list[Migration]:
+def _require_same(target: Target, applied: Sequence[tuple[Any, ...]]) -> None:
+    """Refuse a schema that was made for other ids, or by other files."""
     known = {migration.number: migration for migration in files()}
+    wanted = (target.user_id_type, target.item_id_type)
     for number, name, checksum, *types in applied:
-        wanted = [target.user_id_type, target.item_id_type]
-        if types != wanted:
+        if tuple(types) != wanted:
             raise ConfigError(
                 f"schema {target.schema} holds ids of type {types[0]} (users) and {types[1]} "
                 f"(items), the source has {wanted[0]} and {wanted[1]}. Cast the source's ids in an "
@@ -229,8 +246,6 @@ def _pending(target: Target, applied: Sequence[tuple[Any, ...]]) -> list[Migrati
                 f"migration {name} was changed after it was applied to schema {target.schema}: "
                 "put the file back as it was, and add a new one for the change"
             )
-    done = {row[0] for row in applied}
-    return [migration for number, migration in known.items() if number not in done]
 
 
 def _run(connection: db.PgConnection, statement: str) -> None:

@@ -1,6 +1,6 @@
 -- Creates the table of applied migrations. Returns nothing. Placeholders: schema. Caller:
 -- recjobs/migrate.py.
-create table if not exists {schema}.migration (
+create table {schema}.migration (
     number integer primary key,
     name text not null,
     checksum text not null,

@@ -1,3 +1,3 @@
 -- Creates the job's schema, owned by the writer. Returns nothing. Placeholders: schema, writer.
 -- Caller: recjobs/migrate.py.
-create schema if not exists {schema} authorization {writer};
+create schema {schema} authorization {writer};

@@ -1,3 +1,3 @@
 -- Creates the job's schema, owned by the migrating user. Returns nothing. Placeholders: schema.
 -- Caller: recjobs/migrate.py.
-create schema if not exists {schema};
+create schema {schema};

@@ -171,6 +171,8 @@ comment on column {schema}.metric.model is
 'The run''s own model, a baseline, or champion.';
 comment on column {schema}.metric.segment is
 'all, or new, light and heavy users by the length of their history.';
+comment on column {schema}.metric.metric is
+'ndcg@10, recall@20, hit_rate@10, mrr, coverage, gini and their like; rmse and mae for ratings.';
 comment on column {schema}.metric.value is
 'The mean over the users of the segment; null where it is not defined.';
 comment on column {schema}.metric.low is
