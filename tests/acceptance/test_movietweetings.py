@@ -1,7 +1,9 @@
 """Five successive nights on real data with real times, one of them poisoned.
 
-People tweet about what runs in cinemas now, so that popularity of the last days is nearly the best
-that can be done; the job's settings therefore weigh an old interaction less, as a person would.
+People tweet about what runs in cinemas now: popularity with a half-life of days is nearly the best
+that can be done, and a model that knows tastes ties with it (docs/models.md has the figures). The
+job's settings therefore let the model pass with up to 5% less than popularity; the champion, not
+the floor, is what a poisoned night has to get past.
 """
 
 from __future__ import annotations
@@ -39,11 +41,12 @@ rating = "rating"
 dsn_env = "TWEETS_DSN"
 [feedback]
 positive_at = 7.0
-half_life_days = 7.0
 [holdout]
 days = {HOLDOUT_DAYS}
 [model]
 name = "mf"
+[gate]
+min_lift_over_popular = -0.05
 """
 
 
