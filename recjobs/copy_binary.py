@@ -42,6 +42,7 @@ _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 _READ_BYTES: Final = 1 << 20
 _NULL: Final = -1
+_HYPHENS: Final = (8, 13, 18, 23)  # in a uuid's text
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -149,10 +150,9 @@ def _uuids(column: pa.Array) -> npt.NDArray[Any]:
     text = pc.fill_null(column.cast(pa.large_string()), "0" * 8 + "-0000" * 3 + "-" + "0" * 12)
     if not pc.all(pc.equal(pc.binary_length(text), 36)).as_py() and len(text):
         raise DataError("ids of type uuid: expected 36 characters each, as in Postgres's own text")
-    digits = np.frombuffer(_content(text), dtype=np.uint8).reshape(-1, 36)
-    digits = digits[:, [i for i in range(36) if i not in (8, 13, 18, 23)]]
-    halves = _HEX[digits]
-    if (halves > 15).any():
+    letters = np.frombuffer(_content(text), dtype=np.uint8).reshape(-1, 36)
+    halves = _HEX[np.delete(letters, _HYPHENS, axis=1)]
+    if (halves > 15).any() or (letters[:, _HYPHENS] != ord("-")).any():
         raise DataError("ids of type uuid: expected hexadecimal digits and hyphens")
     packed = np.ascontiguousarray(halves[:, 0::2] << 4 | halves[:, 1::2])
     return packed.view("V16").reshape(-1)
