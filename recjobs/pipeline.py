@@ -162,6 +162,9 @@ def run_stage(
         return "skipped"
     if night.run.status == "stored" and stage not in _AFTER_HOLD:
         return "reused"  # not looked at: its artifacts may be kept no longer
+    if stage == "report":
+        # Nothing that another run reads: made anew for an old run, it neither waits nor blocks.
+        return _work(night, stage, progress)
     with _lease(night.store, night.settings, run_id):
         return _work(night, stage, progress)
 

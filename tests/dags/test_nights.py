@@ -248,6 +248,16 @@ def test_a_stage_that_lost_the_lease_waits_for_it(
     assert (train.try_number, reschedules(train) >= 2) == (1, True)
 
 
+def test_the_report_of_an_old_run_neither_waits_for_the_lease_nor_takes_it(shop: Shop) -> None:
+    old = pipeline.run_night(shop.settings, night(24))
+    other = pipeline.begin(shop.settings, night(25))
+    assert pipeline.run_stage(shop.settings, old.run_id, "report") == "done"
+    store = pipeline.run_store(shop.settings)
+    store.release(other.run_id)
+    assert pipeline.run_stage(shop.settings, old.run_id, "report") == "done"
+    assert store.try_lease(other.run_id, "elsewhere:1", 1)
+
+
 def instance(dag_run: Any, task: str) -> Any:
     (found,) = (ti for ti in dag_run.get_task_instances() if ti.task_id == task)
     return found
