@@ -4,7 +4,7 @@
 set -eu
 
 for name in $(env | sed -n 's#^\([A-Za-z_][A-Za-z0-9_]*\)_FILE=/run/secrets/.*#\1#p'); do
-  eval "file=\$${name}_FILE"
+  file=$(printenv "${name}_FILE")
   if [ ! -r "$file" ]; then
     echo "recjobs: ${name}_FILE names $file, which can't be read" >&2
     exit 2
