@@ -43,7 +43,7 @@ def begin(path: str, *, params: dict[str, Any], dag_run: Any, ti: Any) -> int:
         run = pipeline.begin(
             settings,
             resolve_as_of(params["as_of"], dag_run, settings.job.timezone),
-            overrides=overrides(params),
+            overrides=overrides(params, settings),
             fresh=params["fresh"] or cleared > 0,
             dry_run=params["dry_run"],
             # Names this DAG run, cleared so often: a retry finds the run that it opened. The times
@@ -117,10 +117,15 @@ def resolve_as_of(given: str | None, dag_run: Any, timezone: str) -> datetime:
     return parse_as_of(moment.astimezone(ZoneInfo(timezone)).date().isoformat(), timezone)
 
 
-def overrides(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that the parameters replace, by dotted key."""
-    values = {"model.name": params["model"], "score.n": params["n"]}
-    return {key: value for key, value in values.items() if value is not None}
+def overrides(params: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return the settings that the parameters replace, by dotted key; none where they agree."""
+    found: dict[str, Any] = {}
+    if params["model"] not in (None, settings.model.name):
+        # Hyperparameters are a model's own: another one takes its defaults.
+        found |= {"model.name": params["model"], "model.params": {}}
+    if params["n"] not in (None, settings.score.n):
+        found["score.n"] = params["n"]
+    return found
 
 
 def job_settings(path: str) -> Settings:

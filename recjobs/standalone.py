@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import psutil
 
+from recjobs.config import load_settings
 from recjobs.errors import ConfigError, RecJobsError
 
 _HOST: Final = "127.0.0.1"
@@ -57,10 +58,11 @@ def serve(folder: Path, jobs: Path) -> int:
     for user, password in passwords.items():
         print(f"             user {user}, password {password}")
     for path in sorted(jobs.glob("*.toml")):
-        print(f"the job      DAG recjobs_{path.stem}; its first night is under way")
+        dag_id = f"recjobs_{load_settings(path).job.name}"
+        print(f"the job      DAG {dag_id}; its newest night is under way")
         print(
-            f"three nights {airflow} backfill create --dag-id recjobs_{path.stem} "
-            "--from-date 2016-10-14 --to-date 2016-10-16T23:59:59"
+            f"older nights {airflow} backfill create --dag-id {dag_id} "
+            "--from-date 2016-10-10 --to-date 2016-10-12T23:59:59"
         )
     print(f"its log      {home / 'standalone.log'}")
     print("make demo-stop stops it.")
@@ -107,8 +109,10 @@ def start(
     home.mkdir(parents=True, exist_ok=True)
     _configure(home, dags, options or {})
     binaries = str(Path(_airflow()).parent)
+    # Settings of another Airflow in the environment would win over this one's file.
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW__")}
     environment = {
-        **os.environ,
+        **inherited,
         "AIRFLOW_HOME": str(home),
         "RECJOBS_JOBS": str(jobs),
         # `standalone` starts its parts by the name `airflow`.

@@ -48,9 +48,10 @@ class Airflow:
             return json.load(answer)
 
     def command(self, *words: str) -> str:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW__")}
         done = subprocess.run(
             [str(Path(sys.executable).with_name("airflow")), *words],
-            env={**os.environ, "AIRFLOW_HOME": str(self.home)},
+            env={**inherited, "AIRFLOW_HOME": str(self.home)},
             check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

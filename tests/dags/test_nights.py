@@ -104,7 +104,7 @@ def test_parameters_reach_the_run(airflow_night: Callable[..., Any], shop: Shop)
     dag_run = airflow_night({**NIGHT, "model": "item_knn", "n": 5})
     assert dag_run.state == "success"
     run = newest(shop)
-    assert run.overrides == {"model.name": "item_knn", "score.n": 5}
+    assert run.overrides == {"model.name": "item_knn", "model.params": {}, "score.n": 5}
     assert (run.model, run.status) == ("item_knn", "stored")
     assert {row[3] for row in served(shop)} == {first.run_id}  # it needs a person's promote
 

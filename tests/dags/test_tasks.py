@@ -61,9 +61,23 @@ def test_a_run_by_hand_says_which_day_it_takes(
     assert "as_of is the day of 2026-01-22" in caplog.text
 
 
-def test_overrides_are_only_what_was_given(tasks: ModuleType) -> None:
-    assert tasks.overrides({"model": None, "n": None}) == {}
-    assert tasks.overrides({"model": "ease", "n": 5}) == {"model.name": "ease", "score.n": 5}
+@pytest.mark.parametrize(
+    ("model", "n", "expected"),
+    [
+        (None, None, {}),
+        ("mf", 10, {}),  # what the settings say anyway: no reason to keep the run from readers
+        ("ease", 5, {"model.name": "ease", "model.params": {}, "score.n": 5}),
+    ],
+)
+def test_overrides_are_what_differs_from_the_settings(
+    tasks: ModuleType, tmp_path: Path, model: str | None, n: int | None, expected: dict[str, Any]
+) -> None:
+    path = tmp_path / "shop.toml"
+    path.write_text('[source]\ntable = "clicks"\n[model]\nname = "mf"\nparams.embedding_dim = 8\n')
+    settings = tasks.load_settings(path)
+    given = tasks.overrides({"model": model, "n": n}, settings)
+    assert given == expected
+    settings.with_overrides(given)
 
 
 @pytest.mark.parametrize(
