@@ -12,10 +12,9 @@ select
     r.run_id,
     r.as_of,
     r.model,
-    live.since as published_at
-from {schema}.live
-inner join {schema}.run as r on live.run_id = r.run_id
-cross join {schema}.top_n_list as l
+    (select pointer.since from {schema}.live as pointer) as published_at
+from {schema}.run as r
+inner join {schema}.top_n_list as l on r.run_id = l.run_id
 cross join lateral (
     select
         u.item_id,
@@ -32,8 +31,9 @@ cross join lateral (
     order by u.place
     limit r.n
 ) as shown
--- As a subquery, not a join: it is known before the scan begins, which prunes the partitions.
-where l.run_id = (select pointer.run_id from {schema}.live as pointer);
+-- As a subquery, not a join: it is known before any scan begins, so that one partition is read, and
+-- one row of `run`, whatever the planner thinks of tables as small as these.
+where r.run_id = (select pointer.run_id from {schema}.live as pointer);
 
 comment on view {schema}.recommendations is
 'Grain: one row per user and rank, of the live run. Key: user_id, rank. Exactly n rows per user, or '
@@ -97,9 +97,8 @@ select
     shown.score,
     r.run_id,
     r.as_of
-from {schema}.live
-inner join {schema}.run as r on live.run_id = r.run_id
-inner join {schema}.similar_list as s on live.run_id = s.run_id
+from {schema}.run as r
+inner join {schema}.similar_list as s on r.run_id = s.run_id
 cross join lateral (
     select
         u.similar_item_id,
@@ -110,7 +109,8 @@ cross join lateral (
         select from {schema}.blocked_item as b
         where b.item_id = u.similar_item_id
     )
-) as shown;
+) as shown
+where r.run_id = (select pointer.run_id from {schema}.live as pointer);
 
 comment on view {schema}.similar_items is
 'Grain: one row per item and rank, of the live run. Key: item_id, rank. Blocked items are left out.';
@@ -125,9 +125,8 @@ select
     shown.score,
     r.run_id,
     r.as_of
-from {schema}.live
-inner join {schema}.run as r on live.run_id = r.run_id
-inner join {schema}.popular_list as p on live.run_id = p.run_id
+from {schema}.run as r
+inner join {schema}.popular_list as p on r.run_id = p.run_id
 cross join lateral (
     select
         u.item_id,
@@ -140,7 +139,8 @@ cross join lateral (
     )
     order by u.place
     limit r.n
-) as shown;
+) as shown
+where r.run_id = (select pointer.run_id from {schema}.live as pointer);
 
 comment on view {schema}.popular_items is
 'Grain: one row per segment of users and rank, of the live run. Key: segment, rank. Blocked items are '
@@ -164,9 +164,8 @@ select
     end as reason,
     r.run_id,
     r.as_of
-from {schema}.live
-inner join {schema}.run as r on live.run_id = r.run_id
-cross join {schema}.top_n_list as l
+from {schema}.run as r
+inner join {schema}.top_n_list as l on r.run_id = l.run_id
 cross join lateral (
     select count(*) as listed
     from unnest(l.item_ids) as u (item_id)
@@ -175,7 +174,7 @@ cross join lateral (
         where b.item_id = u.item_id
     )
 ) as shown
-where l.run_id = (select pointer.run_id from {schema}.live as pointer)
+where r.run_id = (select pointer.run_id from {schema}.live as pointer)
 union all
 select
     u.user_id,
@@ -185,9 +184,9 @@ select
     u.reason,
     r.run_id,
     r.as_of
-from {schema}.live
-inner join {schema}.run as r on live.run_id = r.run_id
-inner join {schema}.unserved_user as u on live.run_id = u.run_id;
+from {schema}.run as r
+inner join {schema}.unserved_user as u on r.run_id = u.run_id
+where r.run_id = (select pointer.run_id from {schema}.live as pointer);
 
 comment on view {schema}.user_status is
 'Grain: one row per user that the live run knows. Key: user_id. Served, or why not.';

@@ -172,6 +172,9 @@ def test_one_user_is_looked_up_by_key_in_the_live_partition_alone(job: Job) -> N
         executed = [node for node in scans if node["Actual Loops"]]
         if "history" not in text:
             assert [node["Relation Name"] for node in executed] == [f"top_n_list_{job.live()}"]
+            # Once for the list, not once for every run that there is.
+            counted = [node for node in plan if node["Node Type"] in ("WindowAgg", "Aggregate")]
+            assert [node["Actual Loops"] for node in counted] == [1]
 
 
 def _plan(job: Job, text: str) -> list[dict[str, Any]]:
