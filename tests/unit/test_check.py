@@ -266,8 +266,10 @@ ITEMS = st.integers(1, 11)  # 9 is not available, 10 and 11 are unknown
 
 @st.composite
 def any_lists(draw: st.DrawFn) -> Rows:
-    users = draw(st.lists(st.integers(0, 9), max_size=8))
-    users = sorted(users) if draw(st.booleans()) else users
+    if draw(st.booleans()):
+        users = sorted(draw(st.sets(st.sampled_from([*USERS, 7, 8]), min_size=3)))
+    else:
+        users = draw(st.lists(st.integers(0, 9), max_size=8))
     reason = st.sampled_from([None, None, "why"])
     entries = st.lists(ITEMS, max_size=5)
     return [listed(user, draw(entries), draw(reason)) for user in users]

@@ -180,7 +180,8 @@ def test_positives_are_of_trained_users() -> None:
 def test_candidates_are_known_and_available() -> None:
     log = log_of([(1, 1, 1), (1, 2, 1), (2, 2, 1), (1, 3, 1), (2, 3, 1)], items=[4, 5, 6])
     created = np.full(6, NEVER, dtype=np.int64)
-    created[3:5] = [1 * DAY, 5 * DAY]  # 4 before as_of, 5 after it, 6 at an unknown time
+    # 1 is not new any more; 4 is, 5 comes at as_of, 6 at an unknown time.
+    created[[0, 3, 4]] = [0, 2 * DAY - 1, 2 * DAY]
     available = np.array([True, True, False, True, True, True])
     log = replace(log, item_created=created, available=available)
     train = training_set(log, every(log), 2 * DAY, FeedbackSettings(min_item_interactions=2))

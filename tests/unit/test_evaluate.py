@@ -30,6 +30,7 @@ from recjobs.evaluate.ratings import Biases
 from recjobs.gate import Verdict, gate
 from recjobs.index import Index
 from recjobs.models import BlockModel, History
+from recjobs.models.popular import PopularSettings, popularity
 from recjobs.progress import silent
 from recjobs.split import Split, split
 
@@ -111,29 +112,23 @@ def run(
 
 
 def plain_popular(known: list[Row], items: list[int]) -> list[int]:
-    """Items by time-decayed popularity: each user's newest interaction counts once."""
-    newest = {(row[0], row[1]): row[2] for row in sorted(known, key=lambda r: r[2])}
-    last = max(newest.values(), default=0)
-    count: dict[int, int] = {}
-    score = dict.fromkeys(items, 0.0)
-    for row in known:
-        count[row[0], row[1]] = count.get((row[0], row[1]), 0) + 1  # type: ignore[index,call-overload]
-    for (user, item), day in newest.items():
-        if item in score:
-            weight = math.log2(1 + count[user, item])  # type: ignore[index]
-            score[item] += weight * 0.5 ** ((last - day) / 30)
-    return sorted(items, key=lambda item: (-np.float32(score[item]), item))
+    """Items by popularity, which is the popular model's to define; ties by id."""
+    log = log_of(known)
+    train = training_set(log, log.ts >= 0, 0, SETTINGS.feedback)
+    scores = popularity(train, PopularSettings().half_life_days)
+    score = dict(zip(log.items.ids.to_pylist(), scores.tolist(), strict=True))
+    return sorted(items, key=lambda item: (-score[item], item))
 
 
 def plain_list(
     user: int, known: list[Row], candidates: set[int], seen: set[int], score: Any, n: int = 20
 ) -> list[int]:
     """The model's list where it knows the user, completed by popularity."""
-    fallback = plain_popular(known, sorted(candidates))
     own: list[int] = []
     if score is not None and any(row[0] == user for row in known):
         with_rows = {row[1] for row in known} & candidates
         own = sorted(with_rows, key=lambda item: (-np.float32(score(user, item)), item))
+    fallback = plain_popular(known, sorted(candidates))
     unseen = [item for item in [*own, *fallback] if item not in seen]
     return list(dict.fromkeys(unseen))[:n]
 
