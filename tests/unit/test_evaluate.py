@@ -218,6 +218,20 @@ def test_rows_of_the_future_change_nothing(
     assert told[0] == told[1]
 
 
+def test_each_metric_has_its_cutoff(tmp_path: Path) -> None:
+    """Items are listed in the order of their ids; 10, 11, 20, 21 and an unknown one are right."""
+    table = [(99, item, 1.0) for item in range(1, 31)] + [(1, 30, 2.0), (99, 1, 6.0)]
+    log = log_of(table + [(1, item, 8.0) for item in (10, 11, 20, 21, 77)])
+    parts = split(log, SETTINGS.holdout, AS_OF)
+    found = run(tmp_path, fitted(log, parts, lambda user, item: -item), log, parts)
+    values = {m: found.metrics["told", "all", m]["value"] for m in ("ndcg@10", "recall@20", "mrr")}
+    ideal = sum(1 / math.log2(rank + 1) for rank in range(1, 6))
+    expected = {"ndcg@10": 1 / math.log2(11) / ideal, "recall@20": 3 / 5, "mrr": 1 / 10}
+    assert values == pytest.approx(expected)
+    assert found.metrics["told", "all", "hit_rate@10"]["value"] == 1.0
+    assert found.summary["unknown_items"] == 1
+
+
 def test_what_is_held_out_is_not_learnt_from() -> None:
     """Whatever the holdout's items are, every list is the same: only the marks change."""
     table = [(u, i, u % 7) for u, i in itertools.product(range(1, 9), range(1, 6))]
@@ -555,6 +569,15 @@ def test_implicit_feedback_has_no_errors(tmp_path: Path) -> None:
     model.fit(training_set(log, parts.training, parts.cutoff, SETTINGS.feedback))
     found = run(tmp_path, model, log, parts)
     assert not {key for key in found.metrics if key[2] in ("rmse", "mae")}
+
+
+def test_a_user_who_rates_what_all_like_is_not_generous() -> None:
+    table = [(user, 1, 1.0, 5.0) for user in range(100)]
+    table += [(user, 2, 1.0, 1.0) for user in range(1, 100)]
+    log = log_of(table)
+    job = SETTINGS.with_overrides({"feedback.kind": "explicit"})
+    biases = Biases.fit(training_set(log, log.ts >= 0, AS_OF, job.feedback))
+    assert abs(biases.user[0]) < 0.05
 
 
 def test_biases_know_the_mean_the_item_and_the_user() -> None:
