@@ -17,6 +17,7 @@ from psycopg2 import sql
 
 from recjobs import db
 from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
+from recjobs.run_rows import unknown
 
 Kind = Literal["publish", "promote", "rollback"]
 T = TypeVar("T")
@@ -201,5 +202,5 @@ def _once(job: Job, work: Callable[[db.PgConnection], T]) -> T:
 def _run(connection: db.PgConnection, schema: str, run_id: int) -> tuple[Any, ...]:
     found = rows(connection, "live/run", schema, run_id=run_id)
     if not found:
-        raise ConfigError(f"there is no run {run_id}. See: recjobs status")
+        raise unknown(run_id)
     return found[0]

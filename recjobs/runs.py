@@ -6,12 +6,11 @@ no session is kept open for that long.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +18,11 @@ from typing import Any, Final
 from psycopg2 import sql
 
 from recjobs import db, findings, lease
-from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
+from recjobs.errors import DatabaseError, LeaseHeldError
 from recjobs.expectations import Outcome
+from recjobs.run_rows import Run, RunKey, find, jsonb, require
+
+__all__ = ["FINISHED", "Run", "RunKey", "RunStore"]
 
 #: A finished run is returned as it is when its key comes again.
 FINISHED: Final = ("stored", "held")
@@ -30,60 +32,6 @@ _CHANGEABLE: Final = frozenset({
     "rule", "champion_run_id", "reference_run_id", "counts", "timings",
 })  # fmt: skip
 _ATTEMPTS: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class RunKey:
-    """What makes two runs the same one, besides overrides and the snapshot.
-
-    Attributes:
-        as_of: Only interactions before it exist; aware.
-        settings_hash: Of every setting that can change a list.
-        code_version: Of recjobs.
-        seed: Of everything random.
-        training_threads: Floating-point sums depend on it.
-    """
-
-    as_of: datetime
-    settings_hash: str
-    code_version: str
-    seed: int
-    training_threads: int
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One row of the table ``run``, whose comments tell what each column means.
-
-    Attributes:
-        ever_live: Whether it has been live at some time.
-    """
-
-    run_id: int
-    key: RunKey
-    status: str
-    model: str
-    overrides: dict[str, Any]
-    dry_run: bool
-    request: str | None
-    supersedes: int | None
-    snapshot_digest: str | None
-    host: str
-    artifacts: str
-    decision: str | None
-    rule: str | None
-    published_source: str | None
-    error: str | None
-    stage: str | None
-    started_at: datetime
-    finished_at: datetime | None
-    timings: dict[str, float]
-    counts: dict[str, Any]
-    champion_run_id: int | None
-    reference_run_id: int | None
-    n: int | None
-    lists_in: str | None
-    ever_live: bool
 
 
 class RunStore:
@@ -129,14 +77,14 @@ class RunStore:
         """
         values = {
             **asdict(key),
-            "overrides": _jsonb(overrides),
+            "overrides": jsonb(overrides),
             "model": model,
             "dry_run": dry_run,
             "request": request,
             "host": host,
             "artifacts": artifacts,
         }
-        same_key = {**asdict(key), "overrides": _jsonb(overrides)}
+        same_key = {**asdict(key), "overrides": jsonb(overrides)}
         with db.connect(self._dsn) as connection:
             run = self._one(connection, request=request) if request else None
             for _ in range(_ATTEMPTS):
@@ -149,7 +97,7 @@ class RunStore:
                     connection, self._query("runs/open"), {**values, "supersedes": supersedes}
                 )
                 if opened:
-                    return self._require(connection, opened[0][0])
+                    return require(connection, self._schema, opened[0][0])
                 # Another process opened it between the look and the insert. With a request of
                 # another name it meant another attempt, and this one is to supersede it.
                 run = self._one(connection, **({"request": request} if request else same_key))
@@ -162,7 +110,7 @@ class RunStore:
             ConfigError: There is none of this id.
         """
         with db.connect(self._dsn) as connection:
-            return self._require(connection, run_id)
+            return require(connection, self._schema, run_id)
 
     def latest(self, limit: int) -> list[Run]:
         """Return the runs opened last, newest first."""
@@ -207,12 +155,12 @@ class RunStore:
         Raises:
             ConfigError: There is no such run.
         """
-        if unknown := set(columns) - _CHANGEABLE:
+        if fixed := set(columns) - _CHANGEABLE:
             raise ValueError(f"columns of a run that may change: {sorted(_CHANGEABLE)}. "
-                             f"Received: {sorted(unknown)}")  # fmt: skip
-        values = {"run_id": run_id, "changes": _jsonb(columns)}
+                             f"Received: {sorted(fixed)}")  # fmt: skip
+        values = {"run_id": run_id, "changes": jsonb(columns)}
         if not self._rows("runs/update", values):
-            raise _unknown(run_id)
+            raise unknown(run_id)
 
     def record_outcomes(self, run_id: int, outcomes: Sequence[Outcome]) -> None:
         """Record what expectations found, over what an earlier attempt recorded."""
@@ -258,10 +206,10 @@ class RunStore:
         )
         # While another process works on it nothing may change under its feet; the lease will tell.
         if run.status not in FINISHED and not at_work:
-            changes = _jsonb({"status": "running", "error": None, "dry_run": dry_run})
+            changes = jsonb({"status": "running", "error": None, "dry_run": dry_run})
             values = {"run_id": run.run_id, "changes": changes}
             db.execute(connection, self._query("runs/update"), values)
-            return self._require(connection, run.run_id)
+            return require(connection, self._schema, run.run_id)
         return run
 
     def _rows(self, name: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -270,39 +218,10 @@ class RunStore:
 
     def _find(self, **narrowing: Any) -> list[Run]:
         with db.connect(self._dsn) as connection:
-            return self._found(connection, **narrowing)
+            return find(connection, self._schema, **narrowing)
 
     def _one(self, connection: db.PgConnection, **narrowing: Any) -> Run | None:
-        return next(iter(self._found(connection, many=1, **narrowing)), None)
-
-    def _require(self, connection: db.PgConnection, run_id: int) -> Run:
-        run = self._one(connection, run_id=run_id)
-        if run is None:
-            raise _unknown(run_id)
-        return run
-
-    def _found(self, connection: db.PgConnection, **narrowing: Any) -> list[Run]:
-        wide = dict.fromkeys(
-            ("run_id", "request", "as_of", "settings_hash", "code_version", "seed",
-             "training_threads", "overrides", "before", "status", "many")
-        )  # fmt: skip
-        off = {"once_live": False, "live": False, "by_night": False}
-        rows = db.execute(connection, self._query("runs/find"), {**wide, **off, **narrowing})
-        return [_run(row) for row in rows]
+        return next(iter(find(connection, self._schema, many=1, **narrowing)), None)
 
     def _query(self, name: str) -> sql.Composed:
         return db.query(name, schema=self._schema)
-
-
-def _run(row: tuple[Any, ...]) -> Run:
-    run_id, *rest = row
-    n_key = len(fields(RunKey))
-    return Run(run_id, RunKey(*rest[:n_key]), *rest[n_key:])
-
-
-def _jsonb(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
-
-
-def _unknown(run_id: int) -> ConfigError:
-    return ConfigError(f"there is no run {run_id}. See: recjobs status")
