@@ -11,10 +11,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from recjobs import db
 from recjobs.errors import LeaseHeldError, RecJobsError
@@ -31,6 +32,8 @@ class Holder:
         since: When the run took it.
         expires: When it expires, unless it is renewed.
         expired: Whether it has.
+        ttl: Seconds from a renewal to the expiry.
+        silent: Seconds since the last renewal.
     """
 
     run_id: int
@@ -39,9 +42,14 @@ class Holder:
     since: datetime
     expires: datetime
     expired: bool
+    ttl: float
+    silent: float
 
-    def is_dead(self) -> bool:
-        """Tell whether the process was at work on this machine and is no more."""
+    def is_gone(self) -> bool:
+        """Tell whether the process was at work on this machine and can't be found here.
+
+        That is a suspicion: containers may share a host's name and not see each other's processes.
+        """
         host, _, pid = self.process.rpartition(":")
         if not self.at_work or host != socket.gethostname() or not pid.isdecimal():
             return False
@@ -66,27 +74,43 @@ def acquire(
     """Take the lease for a run.
 
     It can be had where it is free or expired, where the same run holds it and none of its other
-    processes is at work, and where the holder was a process of this machine that has died.
+    processes is at work, and where the holder was a process of this machine that died at work: to
+    tell that, this may wait some seconds for a renewal that does not come.
 
     Raises:
         LeaseHeldError: Another run holds it, or another process works on this run.
     """
     values = {"run_id": run_id, "holder": holder, "at_work": at_work, "seconds": seconds}
-    statement = db.query("lease/acquire", schema=schema)
+    dead = None
+    while (held := _taken_or_held(dsn, schema, {**values, "dead": dead})) is not None:
+        # Gone and silent for longer than a living one ever is: it died at work.
+        patience = 1.5 * beat(held.ttl)
+        if not held.is_gone() or dead == held.process:
+            raise LeaseHeldError(_held(run_id, held))
+        if held.silent > patience:
+            dead = held.process
+        else:
+            time.sleep(min(0.1, patience))
+
+
+def _taken_or_held(dsn: str, schema: str, values: Mapping[str, Any]) -> Holder | None:
+    """Take the lease and return None, or return who holds it."""
     with db.connect(dsn) as connection:
-        if db.execute(connection, statement, {**values, "dead": None}):
-            return
+        if db.execute(connection, db.query("lease/acquire", schema=schema), values):
+            return None
         held = current(connection, schema)
-        dead = held.process if held and held.is_dead() else None
-        if held is None or dead:  # given back between the two statements, or its process died
-            if db.execute(connection, statement, {**values, "dead": dead}):
-                return
-            held = current(connection, schema)
-    raise LeaseHeldError(_held(run_id, held))
+        if held is None:
+            raise LeaseHeldError("the job's lease was given back just now: try again")
+        return held
+
+
+def beat(ttl: float) -> float:
+    """Return after how many seconds a lease of so many is renewed."""
+    return min(ttl / 4, 5.0)
 
 
 def release(dsn: str, schema: str, run_id: int) -> None:
-    """Give the lease back, if the run holds it."""
+    """Give the lease back, if the run holds it and none of its processes is at work."""
     with db.connect(dsn) as connection:
         db.execute(connection, db.query("lease/release", schema=schema), {"run_id": run_id})
 
@@ -139,7 +163,7 @@ class _Heart(threading.Thread):
 
     def run(self) -> None:
         renewed = time.monotonic()
-        while not self._stopping.wait(min(self._ttl / 4, 30.0)):
+        while not self._stopping.wait(beat(self._ttl)):
             try:
                 kept = _renew(*self._lease, at_work=True)
                 renewed = time.monotonic()
@@ -163,9 +187,7 @@ def _renew(
         return bool(db.execute(connection, db.query("lease/renew", schema=schema), values))
 
 
-def _held(run_id: int, held: Holder | None) -> str:
-    if held is None:
-        return f"run {run_id} did not get the job's lease: others took and gave it back; try again"
+def _held(run_id: int, held: Holder) -> str:
     what = "is at work" if held.at_work else "is between two stages"
     return (
         f"run {run_id} has to wait: run {held.run_id} {what} ({held.process}, since "

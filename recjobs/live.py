@@ -75,10 +75,8 @@ def promote(job: Job, run_id: int, *, by: str, why: str) -> bool:
                 f"run {now.live_run_id} is pinned by {now.pinned_by} "
                 f"({now.pinned_why or 'no reason given'}): recjobs rollback --unpin first"
             )
-        failed = pointer.rows(connection, "live/failed_checks", job.schema, run_id=run_id)
-        if failed:
-            reasons = "; ".join(f"{name}: {message}" for name, message in failed)
-            raise CheckFailedError(f"run {run_id} can't be promoted: {reasons}")
+        if failed := pointer.failed_checks(connection, job.schema, run_id):
+            raise CheckFailedError(f"run {run_id} can't be promoted: {failed}")
         _bring(connection, job.schema, run_id)
         return now.live_run_id != run_id
 

@@ -120,7 +120,7 @@ def standing(connection: db.PgConnection, schema: str, run_id: int | None) -> St
 def why_not_live(connection: db.PgConnection, schema: str, run_id: int) -> str | None:
     """Return why the run may not go live by itself, None where it may."""
     now = standing(connection, schema, run_id)
-    as_of, overrides, _ = _run(connection, schema, run_id)
+    as_of, overrides, _, decision = _run(connection, schema, run_id)
     if overrides:
         return f"it ran with settings given by hand ({', '.join(overrides)}): it needs `promote`"
     if now.pinned:
@@ -132,7 +132,13 @@ def why_not_live(connection: db.PgConnection, schema: str, run_id: int) -> str |
         return f"a run as of {newest} has been live: it needs `promote`"
     if as_of == now.highest_as_of and now.highest_rolled_back:
         return "a run of the same as_of was rolled back: it needs `promote`"
-    return None
+    return failed_checks(connection, schema, run_id) if decision == "promoted" else None
+
+
+def failed_checks(connection: db.PgConnection, schema: str, run_id: int) -> str | None:
+    """Return what forbids that a person makes the run live, None where nothing does."""
+    failed = rows(connection, "live/failed_checks", schema, run_id=run_id)
+    return "; ".join(f"{name}: {message}" for name, message in failed) or None
 
 
 def point(

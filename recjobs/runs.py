@@ -6,8 +6,6 @@ no session is kept open for that long.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -20,7 +18,7 @@ from psycopg2 import sql
 from recjobs import db, findings, lease
 from recjobs.errors import DatabaseError, LeaseHeldError
 from recjobs.expectations import Outcome
-from recjobs.run_rows import Run, RunKey, find, jsonb, require
+from recjobs.run_rows import Run, RunKey, find, jsonb, require, unknown
 
 __all__ = ["FINISHED", "Run", "RunKey", "RunStore"]
 
@@ -61,19 +59,20 @@ class RunStore:
         host: str,
         artifacts: str,
     ) -> Run:
-        """Return the run of this key: an unfinished one resumed, a finished one as it is, or new.
+        """Return the run of this key as it stands, or a new one.
 
-        Two processes that open the same key at once get the same run; the database sees to it.
+        Two processes that open the same key at once get the same run; the database sees to it. An
+        unfinished run is changed only by who then takes the lease for it.
 
         Args:
             key: What makes it the same run.
             model: The model's name.
             overrides: Settings given by hand; with others it is another run.
-            dry_run: Whether it stops after ``check``. A resumed run takes it over.
+            dry_run: Whether a new run stops after ``check``.
             fresh: Make a new run that supersedes the newest one of the key.
             request: Names the attempt: the same name gives the same run, fresh or not.
             host: This machine.
-            artifacts: Root of the run's files; a resumed run keeps its own.
+            artifacts: Root of the run's files.
         """
         values = {
             **asdict(key),
@@ -91,7 +90,7 @@ class RunStore:
                 newest = self._one(connection, **same_key) if run is None else None
                 run = run or (None if fresh else newest)
                 if run is not None:
-                    return self._resumed(connection, run, dry_run)
+                    return run
                 supersedes = newest.run_id if newest else None
                 opened = db.execute(
                     connection, self._query("runs/open"), {**values, "supersedes": supersedes}
@@ -192,25 +191,8 @@ class RunStore:
         return True
 
     def release(self, run_id: int) -> None:
-        """Give the lease back, if the run holds it."""
+        """Give the lease back, if the run holds it and none of its processes is at work."""
         lease.release(self._dsn, self._schema, run_id)
-
-    def _resumed(self, connection: db.PgConnection, run: Run, dry_run: bool) -> Run:
-        held = lease.current(connection, self._schema)
-        here = f"{socket.gethostname()}:{os.getpid()}"
-        at_work = (
-            held is not None
-            and held.run_id == run.run_id
-            and held.at_work
-            and not (held.expired or held.is_dead() or held.process == here)
-        )
-        # While another process works on it nothing may change under its feet; the lease will tell.
-        if run.status not in FINISHED and not at_work:
-            changes = jsonb({"status": "running", "error": None, "dry_run": dry_run})
-            values = {"run_id": run.run_id, "changes": changes}
-            db.execute(connection, self._query("runs/update"), values)
-            return require(connection, self._schema, run.run_id)
-        return run
 
     def _rows(self, name: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         with db.connect(self._dsn) as connection:

@@ -6,5 +6,7 @@ select
     at_work,
     acquired_at,
     expires_at,
-    expires_at <= clock_timestamp() as expired
+    expires_at <= clock_timestamp() as expired,
+    extract(epoch from expires_at - renewed_at)::double precision as ttl,
+    extract(epoch from clock_timestamp() - renewed_at)::double precision as silent
 from {schema}.lease

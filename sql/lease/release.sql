@@ -1,4 +1,6 @@
--- Gives the lease back, whoever of the run's processes holds it. Returns nothing.
+-- Gives the lease back, unless a process of the run is at work under it. Returns nothing.
 -- Parameters: run_id. Caller: recjobs/lease.py.
 delete from {schema}.lease
-where run_id = %(run_id)s
+where
+    run_id = %(run_id)s
+    and (not at_work or expires_at <= clock_timestamp())

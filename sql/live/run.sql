@@ -1,7 +1,8 @@
--- Returns what of a run decides whether it goes live. Parameters: run_id. Caller: recjobs/live.py.
+-- Returns what of a run decides whether it goes live. Parameters: run_id. Caller: recjobs/pointer.py.
 select
     as_of,
     overrides,
-    lists_in
+    lists_in,
+    decision
 from {schema}.run
 where run_id = %(run_id)s

@@ -83,12 +83,30 @@ def test_a_process_of_this_machine_that_died_at_work_holds_nothing_up(job: Job) 
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     dead = f"{socket.gethostname()}:{process.pid}"
-    lease.acquire(job.dsn, job.schema, first.run_id, dead, 30)
+    lease.acquire(job.dsn, job.schema, first.run_id, dead, 2)
+    started = time.monotonic()
     assert job.store.try_lease(second.run_id, HERE, 30)
+    assert time.monotonic() - started < 2  # it was not left to expire
     # Its stages may well run in a process each: one that ended between two of them is no reason.
     job.store.release(second.run_id)
     lease.acquire(job.dsn, job.schema, first.run_id, dead, 30, at_work=False)
     assert not job.store.try_lease(second.run_id, HERE, 30)
+
+
+def test_a_process_that_can_not_be_seen_and_yet_renews_is_alive(job: Job) -> None:
+    first, second = job.open(1), job.open(2)
+    elsewhere = f"{socket.gethostname()}:{2**22 + 1}"  # above the greatest id of a process
+    with job.store.lease(first.run_id, elsewhere, 1):
+        asked: list[bool] = []
+        ask = threading.Thread(
+            target=lambda: asked.append(job.store.try_lease(second.run_id, HERE, 30)), daemon=True
+        )
+        ask.start()
+        time.sleep(1.5)
+        assert asked == []  # it waits for a silence
+    job.store.release(first.run_id)
+    ask.join(10)
+    assert asked == [True]
 
 
 def test_of_many_that_ask_at_once_one_gets_it(job: Job) -> None:

@@ -144,6 +144,16 @@ def test_a_run_that_failed_a_check_can_not_be_promoted(job: Job, name: str) -> N
     assert job.live() == other.run_id
 
 
+def test_a_held_run_that_a_person_finishes_must_pass_them_too(job: Job) -> None:
+    first = job.night(5)
+    run = job.open(6)
+    failed = Outcome("check", "seen_items", "warn", False, 3.0, 0.0, "3 users have seen items")
+    job.store.record_outcomes(run.run_id, [failed])
+    job.store.update(run.run_id, decision="promoted", rule="promoted by ann: why not")
+    assert "3 users have seen items" in job.publish(run)["why_not_live"]
+    assert job.live() == first.run_id
+
+
 def test_promoting_the_live_run_changes_nothing(job: Job) -> None:
     run = job.night(1)
     before = job.store.publications(9)
