@@ -36,6 +36,7 @@ _PROGRESS_SECONDS: Final = 10.0
 def begin(path: str, *, params: dict[str, Any], dag_run: Any, ti: Any) -> int:
     """Open the night's run, or find it, and take the job's lease; return the run's id."""
     from recjobs import pipeline
+    from recjobs.runs import FINISHED
 
     settings = job_settings(path)
     cleared = dag_run.clear_number or 0
@@ -53,7 +54,7 @@ def begin(path: str, *, params: dict[str, Any], dag_run: Any, ti: Any) -> int:
         )
     as_of = run.key.as_of.isoformat()
     log.info("Run %s, as of %s, model %s: %s", run.run_id, as_of, run.model, run.status)
-    ti.xcom_push(key="finished", value=run.status in pipeline.FINISHED)
+    ti.xcom_push(key="finished", value=run.status in FINISHED)
     return run.run_id
 
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from recjobs import console, pipeline
 from recjobs.config import Settings, load_settings, parse_as_of, parse_value
 from recjobs.errors import ConfigError, DataError, GateError, RecJobsError
-from recjobs.runs import Run
+from recjobs.runs import FINISHED, Run
 from recjobs.stages import run_folder
 
 
@@ -102,6 +102,10 @@ def stage(args: argparse.Namespace) -> int:
         console.print_json({"run_id": args.run, "stage": args.name, "state": state})
     else:
         console.out.print(f"run {args.run}, {args.name}: {state}", markup=False)
+    run = pipeline.run_store(settings).get(args.run)
+    if run.status == "held":
+        console.err.print(f"run {args.run} is held: {run.rule}", markup=False)
+        return GateError.exit_code
     return 0
 
 
@@ -211,7 +215,7 @@ def _nights(args: argparse.Namespace, settings: Settings, days: Sequence[datetim
 
 def _opening(run: Run) -> str:
     name = f"run {run.run_id}, as of {run.key.as_of:%Y-%m-%d %H:%M} UTC"
-    if run.status in pipeline.FINISHED:
+    if run.status in FINISHED:
         return f"{name}: finished before, returned as it is (--fresh extracts again)"
     return f"{name}: {'resumed' if run.timings else 'started'}, model {run.model}"
 
@@ -230,6 +234,9 @@ def _print_night(run: Run, live: Run | None) -> None:
     is_live = live is not None and live.run_id == run.run_id
     state = "live" if is_live else run.status
     console.out.print(f"Run {run.run_id}, as of {run.key.as_of:%Y-%m-%d %H:%M} UTC: {state}.")
+    if run.status == "stored" and not is_live:
+        why = folder.manifest("publish").summary["why_not_live"]
+        console.out.print(f"It is stored, not live: {why}", markup=False)
     console.out.print(console.timings_line(run), markup=False)
     console.out.print(f"Report: {console.report_path(run)}", markup=False)
 

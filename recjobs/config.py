@@ -98,8 +98,8 @@ class Connection(Section):
     """Where a database is: one of a DSN without a password, a variable, an Airflow connection."""
 
     dsn: str = ""
-    dsn_env: str = ""
-    airflow_conn_id: str = ""
+    dsn_env: str = Field(default="", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
+    airflow_conn_id: str = Field(default="", pattern=r"^[\w.-]*$")
 
     @field_validator("dsn")
     @classmethod
@@ -473,7 +473,7 @@ def _explain(error: Any) -> str:
     if error["type"] != "extra_forbidden":
         received = error.get("input")
         # A DSN that is refused may hold a password: it is not repeated.
-        hidden = isinstance(received, dict) or error["loc"][-1:] == ("dsn",)
+        hidden = isinstance(received, dict) or error["loc"][-1:] in (("dsn",), ("dsn_env",))
         shown = "" if hidden else f" Received: {received!r}"
         return f"{where or 'settings'}: {error['msg'].removeprefix('Value error, ')}.{shown}"
     *sections, key = (str(part) for part in error["loc"])

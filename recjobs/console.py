@@ -79,10 +79,10 @@ def metrics_table(folder: RunFolder) -> Table:
 
 def runs_table(runs: Sequence[Run], live: Run | None) -> Table:
     """Return runs as a table, newest first; the live one is marked."""
-    table = Table()
+    table = Table(expand=True)
     for name in ("run", "as of", "status", "model", "decision"):
-        table.add_column(name, overflow="fold")
-    table.add_column("rule or error", no_wrap=True, overflow="ellipsis")
+        table.add_column(name, no_wrap=True)
+    table.add_column("rule or error", no_wrap=True, overflow="ellipsis", ratio=1)
     for run in runs:
         mark = " [green]● live[/green]" if live and run.run_id == live.run_id else ""
         status = f"{run.status}{mark}"

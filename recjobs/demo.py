@@ -23,6 +23,7 @@ from recjobs import console, migrate, pipeline, show
 from recjobs.config import Settings, load_settings, parse_as_of
 from recjobs.db import PgConnection, connect, execute, query
 from recjobs.errors import ConfigError, DatabaseError, GateError
+from recjobs.runs import FINISHED
 from recjobs.stages import run_folder
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def stop(folder: Path) -> int:
 
 def _run_night(settings: Settings, night: str) -> None:
     run = pipeline.begin(settings, parse_as_of(night, settings.job.timezone))
-    if run.status in pipeline.FINISHED:
+    if run.status in FINISHED:
         console.err.print(f"night {night}: reusing run {run.run_id}, which is finished")
         return
     console.err.rule(f"night {night} (run {run.run_id})", align="left")
@@ -148,7 +149,9 @@ def _show(settings: Settings, config: Path, dsn: str) -> None:
     console.out.print()
     console.out.print(show.render(show.of(settings, str(USER), 10)))
     console.out.print("\nAsk the tables yourself:\n", style="bold")
-    console.out.print(f"  {shlex.quote(str(_psql()))} {shlex.quote(dsn)}\n", markup=False)
+    # A DSN of the user's own may hold a password.
+    shown = '"$RECJOBS_DSN"' if os.environ.get("RECJOBS_DSN") else shlex.quote(dsn)
+    console.out.print(f"  {shlex.quote(str(_psql()))} {shown}\n", markup=False)
     for text in _QUERIES:
         console.out.print("  " + text.replace("\n", "\n  ") + "\n", markup=False)
     console.out.print("And the command line:\n", style="bold")
@@ -237,6 +240,11 @@ def _load_tables(dsn: str) -> None:
             rows = execute(connection, sql.SQL("select count(*) from movielens.ratings"))[0][0]
             console.err.print(f"Tables: reusing movielens.ratings, {rows:,} rows")
             return
+        if execute(connection, sql.SQL("select to_regnamespace('recs') is not null"))[0][0]:
+            raise ConfigError(
+                "this database has a schema recs that is not the demo's: give the demo a database "
+                "of its own, by RECJOBS_DSN, or unset it for an embedded one"
+            )
         frame = _movielens()
         movies = frame[["movieId", "title", "year", "genres"]].drop_duplicates("movieId")
         ratings = frame[["userId", "movieId", "rating", "timestamp"]]

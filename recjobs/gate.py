@@ -70,7 +70,7 @@ def gate(differences: Mapping[str, Any], settings: GateSettings, *, anything_liv
             f"gate.max_drop = {settings.max_drop:g} of it, and the interval excludes zero.",
             "nothing",
         )
-    return _passed(differences, floor, champion, settings)
+    return _passed(differences, floor, champion, settings, anything_live)
 
 
 def _row(differences: Mapping[str, Any], metric: str, against: str) -> Mapping[str, Any] | None:
@@ -95,17 +95,16 @@ def _passed(
     floor: Mapping[str, Any] | None,
     champion: Mapping[str, Any] | None,
     settings: GateSettings,
+    anything_live: bool,
 ) -> Verdict:
     name = differences["challenger"]
     rows = [row for row in (floor, champion) if row is not None]
     if rows and not any(row["challenger"] or row["other"] for row in rows):
-        # Zero reaches zero, but proves nothing.
-        return Verdict(
-            "undecided",
-            f"{settings.metric} is 0 for {name} and for all that it is held against: nothing to "
-            f"decide on; {name} is published undecided.",
-            "model",
-        )
+        # Zero reaches zero, but proves nothing: what is live is better than that.
+        nothing = f"{settings.metric} is 0 for {name} and for all that it is held against"
+        if anything_live:
+            return Verdict("hold", f"{nothing}: look at the candidates.", "nothing")
+        return Verdict("undecided", f"{nothing}; {name} is published undecided.", "model")
     reasons = [
         f"{name} is the popularity floor itself"
         if floor is None

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -23,17 +25,22 @@ from recjobs import __version__, errors, stages
 from recjobs.columns import POPULAR
 from recjobs.config import Settings
 from recjobs.errors import ConfigError, DatabaseError, GateError, RecJobsError
+from recjobs.expectations import Outcome, require
 from recjobs.progress import Progress, silent
-from recjobs.runs import Run, RunKey, RunStore
+from recjobs.runs import FINISHED, Run, RunKey, RunStore
 from recjobs.stages import Night, run_folder
 
 StageState = Literal["done", "reused", "skipped"]
 #: Draws one stage's progress; left with an error, it shows the stage as failed.
 Watch = Callable[[str], AbstractContextManager[Progress]]
 
-#: A finished run is returned as it is when its key comes again.
-FINISHED: Final = ("stored", "held")
 STAGES: Final = (*stages.WORK, "verdict")
+#: Sections that a run may override; the others say where things are, not what a list is.
+_OVERRIDABLE: Final = (
+    "feedback", "holdout", "validate", "model", "evaluate", "gate", "score", "check"
+)  # fmt: skip
+#: The user and the password of a URL: what is recorded of an error is read by more people.
+_CREDENTIALS: Final = re.compile(r"//[^/@\s]+@")
 #: After the gate held the model, only these have something left to do.
 _AFTER_HOLD: Final = ("report", "verdict")
 
@@ -113,7 +120,13 @@ def begin(
     """
     from recjobs import models
 
+    if as_of > datetime.now(UTC):
+        raise ConfigError(
+            f"as_of: expected an instant that has passed. Received: {as_of:%Y-%m-%d %H:%M %Z}. "
+            "Were it live, no night before it could go live by itself."
+        )
     overrides = dict(overrides or {})
+    _require_overridable(overrides)
     settings = settings.with_overrides(overrides)
     models.check_params(settings.model.name, settings.model.params)
     key = RunKey(
@@ -132,11 +145,13 @@ def begin(
         fresh=fresh,
         request=request,
         host=socket.gethostname(),
-        artifacts=settings.artifacts.root,
+        # A folder of this run's own: run ids start at 1 in every schema.
+        artifacts=f"{settings.artifacts.root}/{settings.job.name}-{secrets.token_hex(6)}",
     )
     if run.status not in FINISHED:
-        with _lease(store, settings, run.run_id):
-            pass  # taken, and kept for the first stage
+        with _lease(store, settings, run.run_id):  # taken, and kept for the first stage
+            store.update(run.run_id, status="running", error=None, dry_run=dry_run)
+        run = store.get(run.run_id)
     return run
 
 
@@ -166,6 +181,7 @@ def run_stage(
         # Nothing that another run reads: made anew for an old run, it neither waits nor blocks.
         return _work(night, stage, progress)
     with _lease(night.store, night.settings, run_id):
+        _require_before(night, stage)
         return _work(night, stage, progress)
 
 
@@ -204,15 +220,33 @@ def promote(
 
     store = run_store(settings)
     run = store.get(run_id)
-    if run.status in ("held", "dry_run"):
-        rule = f"promoted by {by}: {why}"
-        store.update(run_id, status="running", decision="promoted", rule=rule, dry_run=False)
-        run_stages(settings, run_id, watch=watch)
-        run = store.get(run_id)
     if run.status != "stored":
-        raise ConfigError(f"run {run_id}: expected a held or stored run. Received: {run.status}")
+        _finish_promoted(settings, run, rule=f"promoted by {by}: {why}", watch=watch)
+        run = store.get(run_id)
     publish.promote(settings.target.resolve(), settings, run, by=by, why=why)
     return store.get(run_id)
+
+
+def _finish_promoted(settings: Settings, run: Run, *, rule: str, watch: Watch | None) -> None:
+    """Run a held or dry run from refit on; a promotion that failed on the way goes on."""
+    if run.status not in ("held", "dry_run") and run.decision != "promoted":
+        raise ConfigError(
+            f"run {run.run_id}: expected a held, dry or stored run. Received: {run.status}"
+        )
+    for stage in STAGES[: STAGES.index("refit")]:
+        run_folder(run).manifest(stage)  # else it would extract and train another model than held
+    store = run_store(settings)
+    with _lease(store, settings, run.run_id):
+        store.update(
+            run.run_id,
+            status="running",
+            error=None,
+            dry_run=False,
+            decision="promoted",
+            rule=rule,
+            published_source="model",
+        )
+    run_stages(settings, run.run_id, watch=watch)
 
 
 def backfill_days(settings: Settings, since: datetime, until: datetime) -> Iterator[datetime]:
@@ -253,7 +287,9 @@ def _lease(store: RunStore, settings: Settings, run_id: int) -> AbstractContextM
 def _night(settings: Settings, run_id: int) -> Night:
     store = run_store(settings)
     run = store.get(run_id)
-    settings = settings.with_overrides(run.overrides)
+    # The seed and the threads are parts of the key that the settings' hash leaves out.
+    key = {"job.seed": run.key.seed, "job.training_threads": run.key.training_threads}
+    settings = settings.with_overrides({**run.overrides, **key})
     if settings.hash() != run.key.settings_hash:
         raise ConfigError(
             f"run {run_id} began with other settings (hash {run.key.settings_hash}, now "
@@ -270,11 +306,35 @@ def _needed(night: Night, stage: str) -> bool:
     return not (stage == "refit" and night.run.published_source == POPULAR)
 
 
+def _require_before(night: Night, stage: str) -> None:
+    """Refuse a stage whose predecessors have not finished, or found what must stop the night.
+
+    Raises:
+        ConfigError: A stage before this one has not finished, or has decided nothing.
+        CheckFailedError: An expectation before this one did not hold.
+    """
+    for earlier in STAGES[: STAGES.index(stage)]:
+        if _needed(night, earlier):
+            summary = night.folder.manifest(earlier).summary
+            require([Outcome(**outcome) for outcome in summary.get("outcomes", ())])
+    if STAGES.index(stage) > STAGES.index("gate") and night.run.decision is None:
+        raise ConfigError(f"run {night.run.run_id}: stage gate has decided nothing; run it first")
+
+
+def _require_overridable(overrides: Mapping[str, Any]) -> None:
+    wrong = [key for key in overrides if key.partition(".")[0] not in _OVERRIDABLE]
+    if wrong:
+        raise ConfigError(
+            f"a run's overrides: expected settings of {', '.join(_OVERRIDABLE)}. "
+            f"Received: {', '.join(wrong)}"
+        )
+
+
 def _work(night: Night, stage: str, progress: Progress) -> StageState:
     run_id, store = night.run.run_id, night.store
     # The report speaks of how the run stands now: it is the one stage that is always made anew.
     reuse = stage != "report" and night.folder.finished(stage)
-    if stage != "report":
+    if stage != "report" and not reuse:
         store.update(run_id, status="running", stage=stage, error=None)
     try:
         if not reuse:
@@ -283,11 +343,10 @@ def _work(night: Night, stage: str, progress: Progress) -> StageState:
         manifest = night.folder.manifest(stage)
         if stage in stages.AFTER:
             stages.AFTER[stage](night, manifest.summary)
-    except (RecJobsError, OSError, MemoryError, ArithmeticError, ValueError, TypeError) as error:
+    except Exception as error:
         if stage != "report":
-            store.update(
-                run_id, status="failed", stage=stage, error=f"{type(error).__name__}: {error}"
-            )
+            message = _CREDENTIALS.sub("//…@", f"{type(error).__name__}: {error}")
+            store.update(run_id, status="failed", stage=stage, error=message)
         raise
     store.update(run_id, timings={stage: manifest.seconds})
     return "reused" if reuse else "done"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from recjobs.artifacts import RunFolder, StageOutput, read_json, write_json
 from recjobs.columns import POPULAR
 from recjobs.config import Settings
+from recjobs.errors import RecJobsError
 from recjobs.expectations import Outcome, require
 from recjobs.progress import Progress
 from recjobs.runs import Run, RunStore
@@ -230,8 +231,12 @@ def _champion(night: Night) -> tuple[Champion | None, str | None]:
     theirs = Night(night.settings, run, run_folder(run), night.store)
     if not theirs.folder.finished("train"):
         return None, f"the artifacts of run {run.run_id} are no longer in {theirs.folder.url}"
-    split = _split(theirs)
-    return Champion(run.run_id, _model(theirs, "train"), _log(theirs), split), None
+    try:
+        parts = _model(theirs, "train"), _log(theirs), _split(theirs)
+    except (RecJobsError, OSError, KeyError, TypeError, ValueError) as error:
+        # An older version wrote it, or half of it is gone: no reason to stop tonight.
+        return None, f"run {run.run_id} can't be read any more: {error}"
+    return Champion(run.run_id, *parts), None
 
 
 def _after_extract(night: Night, summary: Mapping[str, Any]) -> None:
@@ -294,7 +299,7 @@ def _prune(night: Night) -> None:
         if live is None or run.run_id != live.run_id:
             try:
                 run_folder(run).remove()
-            except OSError as error:
+            except (OSError, RecJobsError) as error:
                 _logger.warning("the files of run %s stay: %s", run.run_id, error)
 
 

@@ -148,6 +148,8 @@ def _seen_keys(users: Int32Array, seen: SeenItems, n_items: int) -> Int64Array:
 def _popular_problem(path: Path, log: Interactions, candidates: BoolArray, n: int) -> str:
     """Return what is wrong with the lists for users whom the run has never seen, or ""."""
     wanted = min(n, int(candidates.sum()))
+    if not wanted:
+        return "no item is a candidate; look at the items table and its column of availability"
     segments = pq.read_table(path, columns=["segment", "item_ids"]).to_pylist()
     for segment in segments:
         items = log.items.encode(pa.array(segment["item_ids"], log.items.ids.type))
@@ -173,10 +175,12 @@ def _completeness(
     }
     problems = [f"{count:,} {what}" for what, count in found.items() if count]
     problems += [fallback] if fallback else []
+    if not eligible.any():
+        problems.append("no user is eligible; look at the users table and its column `active`")
     return _none_of(
         "completeness",
         settings.check.completeness,
-        sum(found.values()) + bool(fallback),
+        sum(found.values()) + bool(fallback) + (not eligible.any()),
         "; ".join(problems) or f"each of {eligible.sum():,} eligible users has a list or a reason",
     )
 

@@ -19,6 +19,7 @@ from recjobs.dataset import (
     SeenItems,
     training_set,
 )
+from recjobs.errors import ConfigError, DataError
 from recjobs.evaluate.holdout import Holdout
 from recjobs.evaluate.ranking import LIST_LENGTH, ranked
 from recjobs.models import Model
@@ -42,7 +43,7 @@ class Champion:
     split: Split
 
 
-def refusal(champion: Champion, log: Interactions, split: Split) -> str | None:
+def refusal(champion: Champion, log: Interactions, split: Split, settings: Settings) -> str | None:
     """Return why the champion can't be compared on tonight's holdout, or None where it can.
 
     A champion has seen the holdout where one of its training rows, as (user_id, item_id, time), is
@@ -54,14 +55,21 @@ def refusal(champion: Champion, log: Interactions, split: Split) -> str | None:
         was, now = getattr(theirs, side).id_type, getattr(log, side).id_type
         if was != now:
             return f"run {champion.run_id} has {side} of id type {was}, tonight's is {now}"
-    training = champion.split.training
+    try:
+        training_set(theirs, champion.split.training, champion.split.cutoff, settings.feedback)
+    except (ConfigError, DataError) as error:
+        return f"the data of run {champion.run_id} don't fit tonight's settings: {error}"
+    # Older rows than all that is held out can't be among it.
+    first = log.ts[split.holdout].min()
+    training = champion.split.training & (theirs.ts >= first)
+    own = split.training & (log.ts >= first)
     to_user, to_item = log.users.encode(theirs.users.ids), log.items.encode(theirs.items.ids)
     user, item = to_user[theirs.user_idx[training]], to_item[theirs.item_idx[training]]
     known = (user >= 0) & (item >= 0)
     rows = [
         (user[known], item[known], theirs.ts[training][known]),
         (log.user_idx[split.holdout], log.item_idx[split.holdout], log.ts[split.holdout]),
-        (log.user_idx[split.training], log.item_idx[split.training], log.ts[split.training]),
+        (log.user_idx[own], log.item_idx[own], log.ts[own]),
     ]
     trained, held, ours = _numbered(rows)
     reached = int((np.isin(held, trained) & ~np.isin(held, ours)).sum())

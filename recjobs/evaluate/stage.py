@@ -65,7 +65,7 @@ def evaluate(
         no_champion: Why there is none.
     """
     judged = holdout(log, split, settings)
-    if champion is not None and (reason := refusal(champion, log, split)):
+    if champion is not None and (reason := refusal(champion, log, split, settings)):
         champion, no_champion = None, reason
     contenders = _contenders(model, log, judged, champion, settings)
     lists: dict[str, Int32Array] = {}

@@ -450,7 +450,7 @@ HISTORY = [(user, day + user, day) for user, day in itertools.product((1, 2, 3),
 def test_successive_nights_can_be_compared() -> None:
     log = log_of(HISTORY)
     champion, tonight = nights(log)
-    assert refusal(champion, log, tonight) is None
+    assert refusal(champion, log, tonight, SETTINGS) is None
 
 
 def test_a_champion_that_saw_the_holdout_is_refused(tmp_path: Path) -> None:
@@ -458,7 +458,7 @@ def test_a_champion_that_saw_the_holdout_is_refused(tmp_path: Path) -> None:
     champion, tonight = nights(log)
     known = champion.log.ts < 8 * DAY  # a day of tonight's holdout
     refitted = replace(champion, split=Split(known, known & ~known, ~known, 8 * DAY))
-    reason = refusal(refitted, log, tonight)
+    reason = refusal(refitted, log, tonight, SETTINGS)
     assert reason is not None
     in_reach = int(((log.ts >= 7 * DAY) & (log.ts < 8 * DAY)).sum())
     assert f"has seen {in_reach} of {int(tonight.holdout.sum())} held-out rows" in reason
@@ -482,7 +482,7 @@ def test_one_row_in_reach_is_enough_and_is_found_by_id() -> None:
         training = np.ones(len(mine), dtype=np.bool_)
         parts = Split(training, ~training, ~training, AS_OF)
         champion = Champion(3, Told(odd), mine, parts)
-        assert (refusal(champion, log, tonight) is not None) is refused
+        assert (refusal(champion, log, tonight, SETTINGS) is not None) is refused
 
 
 def test_a_row_that_tonights_training_holds_too_is_no_advantage() -> None:
@@ -496,7 +496,7 @@ def test_a_row_that_tonights_training_holds_too_is_no_advantage() -> None:
     first = log.ts < 4 * DAY
     champion = Champion(3, Told(odd), log, Split(first & ~last.holdout, ~first & first,
                         last.holdout, 4 * DAY))  # fmt: skip
-    assert refusal(champion, log, last) is None
+    assert refusal(champion, log, last, SETTINGS) is None
 
 
 def test_ids_of_another_type_cannot_be_compared() -> None:
@@ -504,7 +504,7 @@ def test_ids_of_another_type_cannot_be_compared() -> None:
     champion, tonight = nights(log)
     text = Index.of("text", champion.log.items.ids.cast(pa.string()))
     other = replace(champion, log=replace(champion.log, items=text))
-    reason = refusal(other, log, tonight)
+    reason = refusal(other, log, tonight, SETTINGS)
     assert reason == "run 3 has items of id type text, tonight's is bigint"
 
 
