@@ -61,6 +61,10 @@ class Groups:
         count = np.bincount(column, minlength=len(self.item_of))
         self.popularity = np.log(count / count.mean()).astype(np.float32)
 
+        chance = 0.5 * count / count.sum() + 0.5 / len(count)
+        self._cumulative = np.cumsum(chance) / chance.sum()
+        self._log_chance = np.log(chance).astype(np.float32)
+
         key = user * len(self.shares) + recent.time
         order = np.argsort(key, kind="stable")
         key, start = np.unique(key[order], return_index=True)
@@ -73,10 +77,29 @@ class Groups:
     def __len__(self) -> int:
         return len(self._user)
 
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[Int32Array, Float32Array]:
+        """Draw negatives for a batch, half of them evenly and half by popularity.
+
+        Args:
+            n: How many.
+            rng: What to draw with.
+
+        Returns:
+            Columns int32 ``(n,)``, and the log of how often each was to be expected (logQ).
+        """
+        column = np.searchsorted(self._cumulative, rng.random(n)).astype(np.int32)
+        return column, self._log_chance[column] + np.float32(np.log(n))
+
     @property
     def n_pairs(self) -> int:
         """Positives in all groups."""
         return len(self._column)
+
+    def per_batch(self, batch_size: int | None, *, steps: int) -> int:
+        """Return the groups in a batch of so many positives; default: for so many steps or more."""
+        if batch_size is None:
+            return int(np.clip(len(self) // steps, 16, 1024))
+        return max(1, round(batch_size * len(self) / self.n_pairs))
 
     def batch(self, groups: Int64Array) -> Batch:
         """Return the batch of the given groups."""

@@ -34,7 +34,7 @@ class SoftmaxTrainer:
         self.known_users, self.known_items = groups.known_users, groups.known_items
         n_columns = len(groups.item_of)
         self._sampled = settings.negatives if settings.negatives < n_columns else 0
-        self._per_batch = _groups_per_batch(groups, settings.batch_size)
+        self._per_batch = groups.per_batch(settings.batch_size, steps=32)
         self._rng = np.random.default_rng(seed)
 
         normal = keras.initializers.RandomNormal(stddev=0.1, seed=seed)
@@ -79,12 +79,6 @@ class SoftmaxTrainer:
     def keep(self) -> Callable[[], None]:
         """Copy the weights, and return a function that puts them back."""
         return self._weights.keep()
-
-
-def _groups_per_batch(groups: Groups, batch_size: int | None) -> int:
-    if batch_size is None:
-        return int(np.clip(len(groups) // 32, 16, 1024))
-    return max(1, round(batch_size * len(groups) / groups.n_pairs))
 
 
 def _step(

@@ -14,7 +14,8 @@ class Ratings:
 
     Args:
         train: With at least one rating of a trained user.
-        batch_size: Ratings in a batch; None: a 64th of them, at least 256 and at most 8,192.
+        batch_size: Ratings in a batch; None: a 128th of them, at least 256 and at most
+            8,192.
         seed: Of the order.
 
     Attributes:
@@ -34,7 +35,7 @@ class Ratings:
         self._centred: Float32Array = train.rating[keep] - np.float32(self.mean)
         self.known_users = np.bincount(self._user, minlength=train.n_users) > 0
         self.known_items = np.bincount(self._item, minlength=train.n_items) > 0
-        self._size = batch_size or int(np.clip(len(self._user) // 64, 256, 8192))
+        self._size = batch_size or int(np.clip(len(self._user) // 128, 256, 8192))
         self._rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +22,38 @@ from recjobs.progress import Progress
 #: Epochs without a better validation before training stops.
 _PATIENCE: Final = 4
 #: Users whose lists are judged after each epoch.
-_JUDGED_USERS: Final = 2000
+_JUDGED_USERS: Final = 1000
+
+
+def import_keras() -> tuple[Any, Any]:
+    """Import TensorFlow and Keras, without what they print, and return both."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _standard_error_kept():
+        import keras
+        import tensorflow as tf
+    return tf, keras
+
+
+@contextmanager
+def _standard_error_kept() -> Iterator[None]:
+    """Keep what native code writes to standard error; show it only where the block fails.
+
+    TensorFlow logs on import before it reads its own log level.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(saved, kept.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def start_keras(seed: int, threads: int) -> tuple[Any, Any]:
@@ -28,11 +62,7 @@ def start_keras(seed: int, threads: int) -> tuple[Any, Any]:
     Raises:
         ConfigError: TensorFlow already runs with another number of threads in this process.
     """
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
-    import tensorflow as tf
-
+    tf, keras = import_keras()
     threading = tf.config.threading
     try:
         threading.set_intra_op_parallelism_threads(threads)

@@ -1,0 +1,166 @@
+"""The network of `NeuralCollaborativeFiltering`: in Keras to learn, in numpy to score all pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from recjobs.dataset import Float32Array, Int32Array
+from recjobs.topn import TILE_USERS, over_rows
+
+if TYPE_CHECKING:
+    from recjobs.models.ncf import NcfSettings
+
+#: Items scored at a time for one user: both layers' values stay in a core's cache.
+_TILE: Final = 1024
+
+
+def build_network(
+    keras: Any, n_users: int, n_items: int, settings: NcfSettings, *, seed: int
+) -> Any:
+    """Return the untrained Keras model: user and item indexes in, scores ``(batch, 1)`` out.
+
+    Args:
+        keras: The module.
+        n_users: Users in the index.
+        n_items: Items in the index.
+        settings: The hyperparameters.
+        seed: Of the initial weights and the dropout.
+    """
+    layers, dim = keras.layers, settings.embedding_dim
+    seeds = iter(range(seed, seed + 10))
+
+    def embedding(name: str, size: int, width: int) -> Any:
+        stddev = 0.05 if width > 1 else 0.0
+        normal = keras.initializers.RandomNormal(stddev=stddev, seed=next(seeds))
+        return layers.Embedding(size, width, normal, name=name)
+
+    def dense(name: str, width: int, activation: str | None) -> Any:
+        uniform = keras.initializers.GlorotUniform(seed=next(seeds))
+        return layers.Dense(width, activation, kernel_initializer=uniform, name=name)
+
+    user = keras.Input((), dtype="int32", name="user_idx")
+    item = keras.Input((), dtype="int32", name="item_idx")
+    p, q = embedding("user", n_users, dim)(user), embedding("item", n_items, dim)(item)
+    x = layers.Concatenate(name="pair")([p, q])
+    for name, width in zip(("first", "second"), settings.hidden, strict=True):
+        x = dense(name, width, "relu")(x)
+        x = layers.Dropout(settings.dropout, seed=next(seeds), name=f"{name}_dropout")(x)
+    biases = [embedding("user_bias", n_users, 1)(user), embedding("item_bias", n_items, 1)(item)]
+    product = layers.Dense(1, use_bias=False, kernel_initializer="ones", name="product")
+    parts = [dense("output", 1, None)(x), product(layers.Multiply()([p, q])), *biases]
+    score = layers.Add(name="score")(parts)
+    return keras.Model([user, item], score, name="ncf")
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """The trained network as arrays; every row of scores is computed in tiles of one shape.
+
+    Attributes:
+        users: float32, ``(n_users, dim)``.
+        items: float32, ``(n_items, dim)``.
+        user_bias: float32, ``(n_users,)``.
+        item_bias: float32, ``(n_items,)``.
+        first: Kernel ``(2 * dim, hidden_1)`` and bias of the first layer.
+        second: Kernel ``(hidden_1, hidden_2)`` and bias of the second layer.
+        output: Kernel ``(hidden_2, 1)`` and bias of the output.
+        product: Weight of each dimension of the vectors' product, ``(dim,)``.
+    """
+
+    users: Float32Array
+    items: Float32Array
+    user_bias: Float32Array
+    item_bias: Float32Array
+    first: tuple[Float32Array, Float32Array]
+    second: tuple[Float32Array, Float32Array]
+    output: tuple[Float32Array, Float32Array]
+    product: Float32Array
+
+    @classmethod
+    def of(cls, network: Any) -> Scorer:
+        """Take the weights out of the Keras model."""
+        values = {
+            name: tuple(np.array(value) for value in network.get_layer(name).get_weights())
+            for name in (
+                "user",
+                "item",
+                "user_bias",
+                "item_bias",
+                "first",
+                "second",
+                "output",
+                "product",
+            )
+        }
+        return cls(
+            users=values["user"][0],
+            items=values["item"][0],
+            user_bias=values["user_bias"][0][:, 0],
+            item_bias=values["item_bias"][0][:, 0],
+            first=(values["first"][0], values["first"][1]),
+            second=(values["second"][0], values["second"][1]),
+            output=(values["output"][0], values["output"][1]),
+            product=values["product"][0][:, 0],
+        )
+
+    def pairs(self, user_idx: Int32Array, item_idx: Int32Array) -> Float32Array:
+        """Return the score of each pair, float32 ``(n,)``."""
+        score = np.empty(len(user_idx), dtype=np.float32)
+        step = 1 << 16
+        for start in range(0, len(score), step):
+            user, item = user_idx[start : start + step], item_idx[start : start + step]
+            p, q = self.users[user], self.items[item]
+            x = np.concatenate([p, q], axis=1)
+            for kernel, bias in (self.first, self.second):
+                x = np.maximum(x @ kernel + bias, 0)
+            out = (x @ self.output[0])[:, 0] + self.output[1][0] + (p * q) @ self.product
+            score[start : start + step] = out + self.user_bias[user] + self.item_bias[item]
+        return score
+
+    def block(self, user_idx: Int32Array) -> Float32Array:
+        """Return the scores of all items for some users, float32 ``(b, n_items)``.
+
+        The first layer is linear in the pair: x_user W_user + x_item W_item + b. Each part is
+        computed once, and only their sum per pair.
+        """
+        dim, n_items = self.users.shape[1], len(self.items)
+        kernel, bias = self.first
+        n_tiles = -(-n_items // _TILE)
+        item_part = np.zeros((n_tiles * _TILE, kernel.shape[1]), dtype=np.float32)
+        item_part[:n_items] = self.items @ kernel[dim:] + bias
+        items = np.zeros((n_tiles * _TILE, dim), dtype=np.float32)
+        items[:n_items] = self.items
+        tiles = item_part.reshape(n_tiles, _TILE, -1)
+        out = np.empty((len(user_idx), n_tiles * _TILE), dtype=np.float32)
+
+        def work(rows: slice) -> None:
+            users = np.zeros((TILE_USERS, dim), dtype=np.float32)
+            users[: rows.stop - rows.start] = self.users[user_idx[rows]]
+            self._tiles(users @ kernel[:dim], tiles, out[rows])
+            product = (users * self.product) @ items.T
+            out[rows] += product[: rows.stop - rows.start]
+
+        # A few users per slice, so that a small block keeps all threads busy; the product of the
+        # user part is padded to one shape.
+        over_rows(work, len(user_idx), 16)
+        scores = out[:, :n_items]
+        scores += self.item_bias
+        scores += (self.user_bias[user_idx] + self.output[1][0])[:, None]
+        return scores
+
+    def _tiles(self, user_part: Float32Array, tiles: Float32Array, out: Float32Array) -> None:
+        kernel, bias = self.second
+        first = np.empty(tiles.shape[1:], dtype=np.float32)
+        second = np.empty((_TILE, kernel.shape[1]), dtype=np.float32)
+        output = self.output[0][:, 0]
+        for row, line in zip(user_part, out, strict=False):
+            for position, tile in enumerate(tiles):
+                np.add(tile, row, out=first)
+                np.maximum(first, 0, out=first)
+                np.matmul(first, kernel, out=second)
+                np.add(second, bias, out=second)
+                np.maximum(second, 0, out=second)
+                np.matmul(second, output, out=line[position * _TILE : (position + 1) * _TILE])

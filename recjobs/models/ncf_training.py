@@ -1,0 +1,217 @@
+"""Training of `NeuralCollaborativeFiltering`, on ratings and on implicit feedback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from recjobs.dataset import BoolArray, TrainingSet
+from recjobs.models.groups import Groups
+from recjobs.models.ncf_network import build_network
+from recjobs.models.ratings import Ratings
+from recjobs.models.training import Weights, start_keras
+
+if TYPE_CHECKING:
+    from recjobs.models.ncf import NcfSettings
+
+#: What is left of the learning rate after an epoch on ratings: later epochs would overfit at it.
+_DECAY: Final = 0.7
+
+
+class _Trainer:
+    """What both trainers share: the network and its weights."""
+
+    known_users: BoolArray
+    known_items: BoolArray
+
+    def __init__(self, keras: Any, train: TrainingSet, settings: NcfSettings, seed: int) -> None:
+        self._trained = build_network(keras, train.n_users, train.n_items, settings, seed=seed)
+        self._finished = build_network(keras, train.n_users, train.n_items, settings, seed=seed)
+        self._optimizer = keras.optimizers.Adam(settings.learning_rate)
+
+    def _layer(self, name: str) -> Any:
+        return self._trained.get_layer(name)
+
+    def _finish(self, item_bias: Any, constant: float) -> Any:
+        """Return a network with final biases, and 0 for what training did not know."""
+        self._finished.set_weights(self._trained.get_weights())
+        for name, known in (("user", self.known_users), ("item", self.known_items)):
+            layer = self._finished.get_layer(name)
+            layer.set_weights([layer.get_weights()[0] * known[:, None]])
+        user_bias = self._finished.get_layer("user_bias")
+        user_bias.set_weights([user_bias.get_weights()[0] * self.known_users[:, None]])
+        self._finished.get_layer("item_bias").set_weights(
+            [item_bias[:, None] * self.known_items[:, None]]
+        )
+        kernel, bias = self._finished.get_layer("output").get_weights()
+        self._finished.get_layer("output").set_weights([kernel, bias + np.float32(constant)])
+        return self._finished
+
+
+class NcfRatingsTrainer(_Trainer):
+    """One fit on ratings; see `recjobs.models.mf_softmax.SoftmaxTrainer`."""
+
+    def __init__(
+        self, train: TrainingSet, settings: NcfSettings, *, seed: int, threads: int
+    ) -> None:
+        tf, keras = start_keras(seed, threads)
+        super().__init__(keras, train, settings, seed)
+        self._rate = settings.learning_rate
+        self._ratings = Ratings(train, settings.batch_size, seed)
+        self.known_users, self.known_items = self._ratings.known_users, self._ratings.known_items
+        variables = self._trained.trainable_variables
+        self._weights = Weights(variables)
+        self._step = _ratings_step(tf, self._optimizer, self._trained, settings.l2)
+
+    def run_epoch(self, number: int) -> float:
+        """Train one epoch and return the mean loss."""
+        self._optimizer.learning_rate = self._rate * _DECAY ** (number - 1)
+        return float(np.mean([float(self._step(*batch)) for batch in self._ratings.batches()]))
+
+    def network(self) -> Any:
+        """Return the present network, its output the rating itself."""
+        item_bias = self._layer("item_bias").get_weights()[0][:, 0]
+        return self._finish(item_bias, self._ratings.mean)
+
+    def keep(self) -> Callable[[], None]:
+        """Copy the weights, and return a function that puts them back."""
+        return self._weights.keep()
+
+
+class NcfSoftmaxTrainer(_Trainer):
+    """One fit on implicit feedback; see `recjobs.models.mf_softmax.SoftmaxTrainer`."""
+
+    def __init__(
+        self, train: TrainingSet, settings: NcfSettings, *, seed: int, threads: int
+    ) -> None:
+        tf, keras = start_keras(seed, threads)
+        super().__init__(keras, train, settings, seed)
+        self._groups = groups = Groups(train, settings.recency_days)
+        self.known_users, self.known_items = groups.known_users, groups.known_items
+        self._rng = np.random.default_rng(seed)
+        self._sampled = min(settings.negatives, len(groups.item_of))
+        self._per_batch = groups.per_batch(settings.batch_size, steps=256)
+        n_shares = groups.shares.shape[2]
+        if not n_shares:
+            start = np.zeros((train.n_items, 1), dtype=np.float32)
+            start[groups.item_of, 0] = groups.popularity
+            self._layer("item_bias").set_weights([start])
+        share_weight = keras.Variable(
+            np.full(n_shares, 1 / max(n_shares, 1), dtype=np.float32), name="share_bias"
+        )
+        # A user's bias is the same for all items: a softmax does not see it.
+        learned = [v for v in self._trained.trainable_variables if "user_bias" not in v.path]
+        variables = [*learned, share_weight]
+        self._share_weight = share_weight
+        self._weights = Weights(variables)
+        self._step = _softmax_step(
+            tf, self._optimizer, self._trained, variables, groups, self._sampled
+        )
+
+    def run_epoch(self, number: int) -> float:
+        """Train one epoch and return the mean loss."""
+        order = self._rng.permutation(len(self._groups))
+        loss = weight = 0.0
+        for start in range(0, len(order), self._per_batch):
+            batch = self._groups.batch(order[start : start + self._per_batch])
+            drawn, log_chance = self._groups.draw(self._sampled, self._rng)
+            total = float(batch.weight.sum())
+            mean = self._step(
+                batch.user, batch.time, batch.group, batch.column, batch.weight, drawn, log_chance
+            )
+            loss += float(mean) * total
+            weight += total
+        return loss / weight
+
+    def network(self) -> Any:
+        """Return the present network, its item biases those of the end of the data."""
+        item_bias = self._layer("item_bias").get_weights()[0][:, 0]
+        item_bias[self._groups.item_of] += self._groups.shares[-1] @ self._share_weight.numpy()
+        return self._finish(item_bias, 0.0)
+
+    def keep(self) -> Callable[[], None]:
+        """Copy the weights, and return a function that puts them back."""
+        return self._weights.keep()
+
+
+def _ratings_step(tf: Any, optimizer: Any, network: Any, l2: float) -> Callable[..., Any]:
+    """Return the compiled training step: users, items and centred ratings in, mean loss out."""
+    variables = network.trainable_variables
+    optimizer.build(variables)
+    layer = network.get_layer
+    ints = tf.TensorSpec([None], tf.int32)
+
+    @tf.function(input_signature=[ints, ints, tf.TensorSpec([None], tf.float32)])
+    def step(user: Any, item: Any, centred: Any) -> Any:
+        with tf.GradientTape() as tape:
+            predicted = network([user, item], training=True)[:, 0]
+            length = sum(
+                tf.reduce_sum(layer(name)(index) ** 2, axis=1)
+                for name, index in (("user", user), ("item", item))
+            )
+            loss = tf.reduce_mean((predicted - centred) ** 2 + l2 * length)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    compiled: Callable[..., Any] = step
+    return compiled
+
+
+def _softmax_step(
+    tf: Any, optimizer: Any, network: Any, variables: list[Any], groups: Groups, l2: float
+) -> Callable[..., Any]:
+    """Return the compiled training step: a batch's arrays in, its mean loss out."""
+    optimizer.build(variables)
+    layer = network.get_layer
+    recent, item_of = tf.constant(groups.shares), tf.constant(groups.item_of)
+    dim = layer("user").output_dim
+
+    def dense(p: Any, q: Any) -> Any:
+        """Return the dense layers' score from the two parts of the first one's input."""
+        x = layer("second")(tf.nn.relu(p + q))
+        return layer("output")(x)[..., 0]
+
+    def bias_of(column: Any, share: Any) -> Any:
+        item_bias = tf.gather(layer("item_bias").embeddings.value, tf.gather(item_of, column))
+        return item_bias[:, 0] + tf.linalg.matvec(share, variables[-1].value)
+
+    def loss_of(
+        user: Any, time: Any, group: Any, column: Any, weight: Any, drawn: Any, log_chance: Any
+    ) -> Any:
+        kernel, product = layer("first").kernel.value, layer("product").kernel.value[:, 0]
+        p = layer("user")(user)
+        p_first = tf.matmul(p, kernel[:dim]) + layer("first").bias.value
+        p_product = p * product
+
+        # (n_groups, n_drawn): every group against every drawn item.
+        q = layer("item")(tf.gather(item_of, drawn))
+        scores = dense(p_first[:, None], tf.matmul(q, kernel[dim:])[None])
+        scores += tf.matmul(p_product, q, transpose_b=True) - log_chance
+        scores += tf.gather(bias_of(drawn, tf.gather(recent, drawn, axis=1)), time)
+        partition = tf.gather(tf.reduce_logsumexp(scores, axis=1), group)
+
+        # (n_pairs,): the positives.
+        q = layer("item")(tf.gather(item_of, column))
+        positive = dense(tf.gather(p_first, group), tf.matmul(q, kernel[dim:]))
+        positive += tf.reduce_sum(tf.gather(p_product, group) * q, axis=1)
+        share = tf.gather_nd(recent, tf.stack([tf.gather(time, group), column], axis=1))
+        positive += bias_of(column, share)
+
+        length = tf.gather(tf.reduce_sum(p * p, axis=1), group) + tf.reduce_sum(q * q, axis=1)
+        loss = tf.math.softplus(partition - positive) + l2 * length
+        return tf.reduce_sum(weight * loss) / tf.reduce_sum(weight)
+
+    ints = tf.TensorSpec([None], tf.int32)
+    floats = tf.TensorSpec([None], tf.float32)
+
+    @tf.function(input_signature=[ints, ints, ints, ints, floats, ints, floats])
+    def step(*batch: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = loss_of(*batch)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    compiled: Callable[..., Any] = step
+    return compiled
