@@ -42,4 +42,8 @@ def require(outcomes: Sequence[Outcome]) -> None:
     failed = [o for o in outcomes if o.level == "stop" and not o.passed]
     if failed:
         lines = "\n".join(f"  {o.stage}.{o.name}: {o.message}" for o in failed)
-        raise CheckFailedError(f"{len(failed)} expectation(s) did not hold:\n{lines}")
+        raise CheckFailedError(
+            f"{len(failed)} expectation(s) did not hold:\n{lines}\n"
+            "Nothing was published. Mend the source, then run the night again with --fresh (in "
+            "Airflow: clear the whole DAG run); changed settings make another run by themselves."
+        )

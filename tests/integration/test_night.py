@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import shop as shops
-from recjobs import pipeline, publish
+from recjobs import pipeline, publish, stages
 from recjobs.errors import CheckFailedError, ConfigError, GateError, LeaseHeldError
 from recjobs.runs import Run
 from recjobs.stages import run_folder
@@ -232,6 +232,100 @@ def test_a_failed_expectation_stops_the_night(shop: Shop) -> None:
         f"select passed from recs.check_result where run_id = {failed.run_id} and name = 'volume'"
     )
     assert outcome == [(False,)]
+
+
+def test_a_stage_alone_does_not_get_past_a_failed_check(shop: Shop) -> None:
+    strict = '[check]\ncoverage = "stop"\nmin_coverage = 1.0\n[score]\nn = 1\n'
+    shop.config.write_text(shop.config.read_text() + strict)
+    with pytest.raises(CheckFailedError, match="coverage"):
+        pipeline.run_night(shop.settings, night(24))
+    run = pipeline.run_store(shop.settings).latest(1)[0]
+    assert (run.status, run.stage) == ("failed", "check")
+    with pytest.raises(CheckFailedError, match="coverage"):
+        pipeline.run_stage(shop.settings, run.run_id, "publish")
+    assert served(shop) == []
+
+
+def test_a_stage_does_not_run_before_those_it_needs(shop: Shop) -> None:
+    run = pipeline.begin(shop.settings, night(24))
+    with pytest.raises(ConfigError, match="stage extract has not finished"):
+        pipeline.run_stage(shop.settings, run.run_id, "train")
+
+
+def test_nothing_available_is_not_published(shop: Shop) -> None:
+    first = pipeline.run_night(shop.settings, night(24))
+    shop.execute("alter table app.items add ok boolean default false")
+    text = shop.config.read_text().replace('title = "title"', 'title = "title"\navailable = "ok"')
+    shop.config.write_text(text)
+    with pytest.raises(GateError, match="look at the candidates"):
+        pipeline.run_night(shop.settings, night(25))
+    assert {row[5] for row in served(shop)} == {first.run_id}
+
+
+def test_nobody_eligible_is_not_published(shop: Shop) -> None:
+    pipeline.run_night(shop.settings, night(24))
+    before = served(shop)
+    shop.execute(
+        "create table app.users as select distinct user_id, false as active from app.clicks"
+    )
+    users = '[source.users]\ntable = "app.users"\nactive = "active"\n[target]'
+    shop.config.write_text(shop.config.read_text().replace("[target]", users))
+    with pytest.raises(CheckFailedError, match="no user is eligible"):
+        pipeline.run_night(shop.settings, night(25))
+    assert served(shop) == before
+
+
+def test_two_jobs_in_one_artifact_folder_keep_apart(shop: Shop) -> None:
+    first = pipeline.run_night(shop.settings, night(24))
+    other = shop.settings.with_overrides({"job.schema": "other", "score.n": 5})
+    shops.migrate.migrate(other)
+    second = pipeline.run_night(other, night(24))
+    assert first.run_id == second.run_id == 1
+    counts = shop.execute("select count(*) from other.recommendations")
+    assert counts == [(len(served(shop)) // 2,)]
+
+
+def test_a_night_to_come_is_refused(shop: Shop) -> None:
+    with pytest.raises(ConfigError, match="expected an instant that has passed"):
+        pipeline.run_night(shop.settings, datetime(2999, 1, 1, tzinfo=UTC))
+
+
+def test_where_things_are_is_not_overridden(shop: Shop) -> None:
+    with pytest.raises(ConfigError, match=r"Received: job\.schema"):
+        pipeline.run_night(shop.settings, night(24), overrides={"job.schema": "elsewhere"})
+
+
+def test_a_promotion_waits_for_the_lease_and_can_go_on(shop: Shop) -> None:
+    pipeline.run_night(shop.settings, night(24))
+    poison(shop, night(21))
+    with pytest.raises(GateError):
+        pipeline.run_night(shop.settings, night(25))
+    held = pipeline.run_store(shop.settings).latest(1)[0]
+    working = pipeline.begin(shop.settings, night(26))
+    with pytest.raises(LeaseHeldError):
+        pipeline.promote(shop.settings, held.run_id, why="a drill", by="me")
+    store = pipeline.run_store(shop.settings)
+    assert store.get(held.run_id).status == "held"
+    store.release(working.run_id)
+
+    run_folder(held).remove("train")
+    with pytest.raises(ConfigError, match="stage train has not finished"):
+        pipeline.promote(shop.settings, held.run_id, why="a drill", by="me")
+    assert store.get(held.run_id).status == "held"
+
+
+def test_a_defect_is_recorded_without_the_password(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("postgresql://me:hunter2@db/shop")
+
+    monkeypatch.setitem(stages.WORK, "train", broken)
+    with pytest.raises(KeyError):
+        pipeline.run_night(shop.settings, night(24))
+    run = pipeline.run_store(shop.settings).latest(1)[0]
+    assert (run.status, run.stage) == ("failed", "train")
+    assert "hunter2" not in (run.error or "")
 
 
 def test_changed_settings_do_not_finish_another_runs_night(shop: Shop) -> None:
