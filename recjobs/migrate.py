@@ -139,9 +139,7 @@ def text(target: Target, pending: Pending, note: str) -> str:
 def files() -> list[Migration]:
     """Return all migrations, in order."""
     paths = sorted((db.sql_folder() / "schema").glob("[0-9][0-9][0-9]_*.sql"))
-    return [
-        Migration(int(path.stem[:3]), path.stem, path.read_text(encoding="utf-8")) for path in paths
-    ]
+    return [Migration(int(p.stem[:3]), p.stem, p.read_text(encoding="utf-8")) for p in paths]
 
 
 def fill(name: str, target: Target, /, **literals: Any) -> str:

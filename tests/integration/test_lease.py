@@ -96,13 +96,13 @@ def test_a_process_of_this_machine_that_died_at_work_holds_nothing_up(job: Job) 
 def test_a_process_that_can_not_be_seen_and_yet_renews_is_alive(job: Job) -> None:
     first, second = job.open(1), job.open(2)
     elsewhere = f"{socket.gethostname()}:{2**22 + 1}"  # above the greatest id of a process
-    with job.store.lease(first.run_id, elsewhere, 1):
+    with job.store.lease(first.run_id, elsewhere, 8):
         asked: list[bool] = []
         ask = threading.Thread(
             target=lambda: asked.append(job.store.try_lease(second.run_id, HERE, 30)), daemon=True
         )
         ask.start()
-        time.sleep(1.5)
+        time.sleep(1.5 * lease.beat(8) + 1)
         assert asked == []  # it waits for a silence
     job.store.release(first.run_id)
     ask.join(10)
@@ -129,9 +129,9 @@ def test_of_many_that_ask_at_once_one_gets_it(job: Job) -> None:
 
 def test_it_is_renewed_while_a_stage_runs(job: Job) -> None:
     run, other = job.open(1), job.open(2)
-    with job.store.lease(run.run_id, HERE, 0.6, 30.0):
-        for _ in range(4):
-            time.sleep(0.3)
+    with job.store.lease(run.run_id, HERE, 2.0, 30.0):
+        for _ in range(6):
+            time.sleep(0.5)
             assert not job.store.try_lease(other.run_id, "elsewhere:1", 30)
     [(kept,)] = job.rows("select expires_at > now() + interval '20 seconds' from recs.lease")
     assert kept
@@ -196,8 +196,8 @@ def test_lease_and_pointer_work_through_a_transaction_pooler(
     with pooled(database, tmp_path_factory.mktemp("p")) as dsn:
         through = Job(dsn, tmp_path)
         run, other = through.open(4), through.open(5)
-        with through.store.lease(run.run_id, HERE, 0.6):
-            time.sleep(0.8)
+        with through.store.lease(run.run_id, HERE, 2.0):
+            time.sleep(2.5)
             assert not through.store.try_lease(other.run_id, "elsewhere:1", 30)
         through.store.release(run.run_id)
         assert through.rollback() == runs[1].run_id
