@@ -3,6 +3,10 @@
 The gate reads what `evaluate` left in ``differences.json`` and decides on users with a training
 history (segment ``known``): a new user gets the popular fallback from every model, and counting
 such users would only dilute a loss.
+
+A model that has learnt popularity and nothing else ties with the floor, and may pass it by chance:
+on shuffled labels `mf` came out about 1% above it, three times of three (movietweetings, 1,750
+users, standard error 1.5%). ``gate.min_lift_over_popular = 0.05`` holds such a model.
 """
 
 from __future__ import annotations

@@ -212,6 +212,20 @@ def test_the_fallback_for_new_users_is_checked_too(
     assert message in found["outcomes"]["completeness"].message
 
 
+def test_lists_for_nobody_and_of_nothing_are_incomplete(tmp_path: Path) -> None:
+    """An `active` or `available` column that went all false must not publish an empty night."""
+    log = shop()
+    nobody = replace(log, eligible=np.zeros_like(log.eligible))
+    found = checked(tmp_path / "users", [], log=nobody, settings=job(coverage="off"))
+    assert failed(found) == {"completeness": 1}
+    assert "no user is eligible" in found["outcomes"]["completeness"].message
+    nothing = replace(log, available=np.zeros_like(log.available))
+    rows = [listed(user, [], "nothing to recommend") for user in (*USERS, 8)]
+    found = checked(tmp_path / "items", rows, log=nothing, settings=job(coverage="off"))
+    assert failed(found) == {"completeness": 1}
+    assert "no item is a candidate" in found["outcomes"]["completeness"].message
+
+
 def test_levels_are_the_settings(tmp_path: Path) -> None:
     rows = good()
     WRONG["seen"][0](rows)
