@@ -107,6 +107,7 @@ def start(
     if not (dags / "recjobs_jobs.py").is_file():
         raise ConfigError(f"expected the DAGs in {dags}: run this from a checkout of recjobs")
     home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)  # passwords and keys lie in it
     _configure(home, dags, options or {})
     binaries = str(Path(_airflow()).parent)
     # Settings of another Airflow in the environment would win over this one's file.

@@ -80,6 +80,7 @@ def test_says_why_airflow_did_not_come_up(tmp_path: Path, fake_airflow: Path) ->
     home = tmp_path / "airflow"
     with pytest.raises(RecJobsError, match=r"standalone ended(.|\n)*database is locked"):
         standalone.start(home, tmp_path)
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
 def test_stops_nothing_where_nothing_runs(tmp_path: Path) -> None:
