@@ -9,6 +9,7 @@ the system's own older one.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,11 @@ from servers import PLAIN, Server, embedded, system, system_binaries
 # A slow machine is no failure: what a test may take is pytest-timeout's business.
 settings.register_profile("recjobs", deadline=None)
 settings.load_profile("recjobs")
+
+
+def pytest_configure() -> None:
+    """End as after Ctrl-C where a time limit ends the tests: their servers are stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 143))
 
 
 @pytest.fixture(scope="session")
