@@ -8,6 +8,7 @@ same as "ties are broken by item index".
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,12 +83,26 @@ class Index:
         common = pa.int64() if pa.types.is_integer(self.ids.type) else self.ids.type
         # One look-up per distinct id, then a gather: a column repeats each id many times.
         coded = ids.cast(common).dictionary_encode()
-        known = self.ids.cast(common)
-        found = pc.fill_null(pc.index_in(coded.dictionary, value_set=known), UNKNOWN)
-        table = found.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        window = self._between(coded.dictionary)
+        known = self.ids[window.start : window.stop].cast(common)
+        found = pc.add(pc.index_in(coded.dictionary, value_set=known), window.start)
+        table = pc.fill_null(found, UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32)
         codes = pc.fill_null(coded.indices, len(table)).to_numpy(zero_copy_only=False)
         encoded: npt.NDArray[np.int32] = np.append(table, np.int32(UNKNOWN))[codes]
         return encoded
+
+    def _between(self, ids: pa.Array) -> range:
+        """Return where ids from the least to the greatest of these may be.
+
+        A batch of ids in order is then looked up among about as many, and not among all.
+        """
+        ends = pc.min_max(ids).as_py()
+        if ends["min"] is None:
+            return range(0)
+        everywhere = range(len(self))
+        start = bisect_left(everywhere, ends["min"], key=lambda i: self.ids[i].as_py())
+        stop = bisect_right(everywhere, ends["max"], key=lambda i: self.ids[i].as_py())
+        return range(start, stop)
 
     def decode(self, idx: npt.NDArray[np.integer] | Sequence[int]) -> pa.Array:
         """Return the id of each index; null where the index is negative."""

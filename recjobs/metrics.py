@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recjobs.dataset import BoolArray, Int32Array, Int64Array
+from recjobs.dataset import BoolArray, Int32Array, Int64Array, contains
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -64,10 +64,7 @@ def hits(recommended: Int32Array, indptr: Int64Array, relevant: Int32Array) -> B
     rows = np.arange(n_users, dtype=np.int64)
     # One ascending key per (user, item): membership for everyone is one binary search.
     known = np.repeat(rows, np.diff(indptr)) * stride + relevant
-    asked = rows[:, None] * stride + recommended
-    at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-    found: BoolArray = (known[at] == asked) & (recommended >= 0)
-    return found
+    return contains(known, rows[:, None] * stride + recommended) & (recommended >= 0)
 
 
 def ndcg(hit: BoolArray, n_relevant: Int64Array, k: int) -> Float64Array:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recjobs.check.batches import Batch, batches
-from recjobs.dataset import Int32Array, Interactions
+from recjobs.dataset import Int32Array, Interactions, contains
 
 
 def _none() -> Int32Array:
@@ -64,14 +64,14 @@ class Churn:
         if not len(now.users):
             return
         before = self._up_to(int(now.users.max()))
-        both = np.intersect1d(before.users, now.users)
+        both = before.users[np.isin(before.users, now.users)]
         if not len(both):
             return
         # Entries as (user, item); an item that tonight does not know (-1) can't have stayed.
         stride = self._n_items + 1
-        stayed = (before.items >= 0) & np.isin(
-            before.owner.astype(np.int64) * stride + before.items,
-            now.owner.astype(np.int64) * stride + now.items,
+        listed = np.sort(now.owner.astype(np.int64) * stride + now.items)
+        stayed = (before.items >= 0) & contains(
+            listed, before.owner.astype(np.int64) * stride + before.items
         )
         n_before = np.bincount(before.owner, minlength=both[-1] + 1)[both]
         n_stayed = np.bincount(before.owner[stayed], minlength=both[-1] + 1)[both]

@@ -24,6 +24,8 @@ from recjobs.dataset import (
     Int64Array,
     Interactions,
     SeenItems,
+    contains,
+    distinct,
     seen_items,
     training_set,
 )
@@ -128,11 +130,9 @@ def _count(
     items = batch.item_idx[named]
     counts.not_candidates += int((~named).sum() + (~candidates[items]).sum())
     key = batch.row[named] * len(log.items) + items
-    counts.duplicates += len(key) - len(np.unique(key))
+    counts.duplicates += len(key) - len(distinct(key))
     past = _seen_keys(users, seen, len(log.items))
-    if len(past):
-        at = np.minimum(np.searchsorted(past, key), len(past) - 1)
-        counts.seen += int((past[at] == key).sum())
+    counts.seen += int(contains(past, key).sum())
     counts.recommended[batch.item_idx[named & (batch.rank < n)]] = True
 
 

@@ -72,7 +72,10 @@ def refusal(champion: Champion, log: Interactions, split: Split, settings: Setti
         (log.user_idx[own], log.item_idx[own], log.ts[own]),
     ]
     trained, held, ours = _numbered(rows)
-    reached = int((np.isin(held, trained) & ~np.isin(held, ours)).sum())
+    seen = np.zeros(max(part.max(initial=0) for part in (trained, held, ours)) + 1, np.bool_)
+    seen[trained] = True
+    seen[ours] = False
+    reached = int(seen[held].sum())
     if reached:
         return (
             f"the training data of run {champion.run_id} reach into tonight's holdout: it has seen "

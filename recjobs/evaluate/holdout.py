@@ -14,6 +14,7 @@ from recjobs.dataset import (
     Interactions,
     SeenItems,
     TrainingSet,
+    contains,
     seen_items,
     training_set,
 )
@@ -68,7 +69,7 @@ def holdout(log: Interactions, split: Split, settings: Settings) -> Holdout:
 
     user, item = held.user_idx[held.positive], held.item_idx[held.positive]
     known = pair_keys(seen.indptr, seen.indices, len(log.items))
-    possible = ~np.isin(user * np.int64(len(log.items)) + item, known)
+    possible = ~contains(known, user * np.int64(len(log.items)) + item)
     user, item = user[possible], item[possible]
     users, n_relevant = np.unique(user, return_counts=True)
     history = train.history[users]

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from recjobs.dataset import BoolArray, Float32Array, SeenItems, TrainingSet
+from recjobs.dataset import BoolArray, Float32Array, SeenItems, TrainingSet, contains
 from recjobs.errors import ConfigError
 from recjobs.metrics import hits, ndcg, rmse
 from recjobs.models.base import Epoch, History, Model, RatingModel
@@ -133,7 +133,7 @@ class RankingValidation:
         user = validation.user_idx
         pairs = user.astype(np.int64) * train.n_items + validation.item_idx
         known = train.user_idx.astype(np.int64) * train.n_items + train.item_idx
-        relevant = validation.positive & known_users[user] & ~np.isin(pairs, known)
+        relevant = validation.positive & known_users[user] & ~contains(known, pairs)
         users = np.unique(user[relevant])
         if len(users):
             users = users[

@@ -21,6 +21,8 @@ from recjobs.dataset import (
     NEVER,
     Interactions,
     TrainingSet,
+    contains,
+    distinct,
     read_snapshot,
     seen_items,
     training_set,
@@ -150,6 +152,14 @@ def test_seen_items_are_the_plain_ones(table: list[Row], rule: str) -> None:
     ]
     assert received == [sorted(items) for items in expected]
     assert (seen.indptr.dtype, seen.indices.dtype) == (np.int64, np.int32)
+
+
+@given(st.lists(st.integers(-5, 5)), st.lists(st.integers(-7, 7)))
+def test_sets_of_integers(known: list[int], asked: list[int]) -> None:
+    ascending = distinct(np.array(known, dtype=np.int64))
+    assert ascending.tolist() == sorted(set(known))
+    found = contains(ascending, np.array(asked, dtype=np.int64))
+    assert found.tolist() == [value in known for value in asked]
 
 
 def test_an_unknown_rule_of_seen_items_is_refused() -> None:
