@@ -120,9 +120,12 @@ def test_wrong_arguments_exit_as_wrong_settings_do(capsys: pytest.CaptureFixture
     assert ended.value.code == 2
 
 
-def test_migrate_twice_and_as_sql(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_migrate_twice_and_as_sql(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["migrate"]) == 0
     assert "nothing to do" in capsys.readouterr().out
+    monkeypatch.setenv("RECJOBS__JOB__SCHEMA", "another")
     assert main(["migrate", "--print-sql"]) == 0
     assert "create table" in capsys.readouterr().out.lower()
 

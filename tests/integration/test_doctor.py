@@ -185,9 +185,10 @@ def test_a_role_without_rights(postgres: Server, database: str, examined: Examin
     run(database, SHOP, f"revoke all on ratings from {PLAIN}")
     plain = postgres.dsn_of(parse_dsn(database)["dbname"], PLAIN)
     found = examined(plain)
-    assert troubles(found) == {
-        "source.interactions": "fail", "target.rights": "fail", "target.roles": "warn",
-        "target.migrations": "warn",
+    # Roles belong to the server: another test may have made the job's.
+    troubled = {name: s for name, s in troubles(found).items() if name != "target.roles"}
+    assert troubled == {
+        "source.interactions": "fail", "target.rights": "fail", "target.migrations": "warn",
     }  # fmt: skip
     assert "permission denied for table ratings" in found["source.interactions"].message
     assert found["target.rights"].mend.startswith("grant create on database")
