@@ -120,9 +120,9 @@ def begin(
     """
     from recjobs import models
 
-    if as_of > datetime.now(UTC):
+    if as_of > datetime.now(UTC) + timedelta(days=1):
         raise ConfigError(
-            f"as_of: expected an instant that has passed. Received: {as_of:%Y-%m-%d %H:%M %Z}. "
+            f"as_of: expected tomorrow at the latest. Received: {as_of:%Y-%m-%d %H:%M %Z}. "
             "Were it live, no night before it could go live by itself."
         )
     overrides = dict(overrides or {})

@@ -192,7 +192,8 @@ def test_a_role_without_rights(postgres: Server, database: str, examined: Examin
     }  # fmt: skip
     assert "permission denied for table ratings" in found["source.interactions"].message
     assert found["target.rights"].mend.startswith("grant create on database")
-    assert "--no-roles" in found["target.roles"].mend
+    if "target.roles" in troubles(found):
+        assert "--no-roles" in found["target.roles"].mend
 
     run(database, "create schema recs")
     found = examined(database, target_dsn=plain)
