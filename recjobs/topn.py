@@ -58,7 +58,7 @@ class FactorRanker:
         n_tiles = -(-len(self._item_of) // TILE_ITEMS)
         padded = np.zeros((n_tiles * TILE_ITEMS, item_vectors.shape[1]), dtype=np.float32)
         padded[: len(self._item_of)] = item_vectors[self._item_of]
-        self._tiles = padded.reshape(n_tiles, TILE_ITEMS, -1)
+        self._tiles = padded.reshape(n_tiles, TILE_ITEMS, item_vectors.shape[1])
 
     def top_n(
         self, user_vectors: Float32Array, users: Int32Array, seen: SeenItems, n: int

@@ -43,7 +43,7 @@ class Groups:
         known_items: bool, ``(n_items,)``.
         item_of: The item of each column, int32 ``(n_columns,)``.
         shares: Log shares of recent interactions, float32 ``(n_times + 1, n_columns, n_shares)``.
-        popularity: The log share of each column over all time, float32 ``(n_columns,)``.
+        first_bias: Where an item's learned bias best starts, float32 ``(n_columns,)``.
     """
 
     known_users: BoolArray
@@ -59,7 +59,9 @@ class Groups:
         recent = recency(column, train.ts[kept], len(self.item_of), recency_days)
         self.shares = recent.shares
         count = np.bincount(column, minlength=len(self.item_of))
-        self.popularity = np.log(count / count.mean()).astype(np.float32)
+        # What the shares say from the start need not be learned; without them, popularity does.
+        start = np.log(count / count.mean()) * (not recent.moves)
+        self.first_bias = start.astype(np.float32)
 
         chance = 0.5 * count / count.sum() + 0.5 / len(count)
         self._cumulative = np.cumsum(chance) / chance.sum()

@@ -39,7 +39,8 @@ class MfSettings(Section):
     learning_rate: float = Field(default=0.005, gt=0)  #: Adam's; ratings: falls by 5% per epoch
     batch_size: int | None = Field(default=None, ge=1)  #: interactions; default: by the data
     epochs: int = Field(default=30, ge=1)  #: the most; early stopping finds how many
-    l2: float = Field(default=0.05, ge=0)  #: on the vectors, per interaction
+    #: on the vectors, per interaction; default: 0.05, and 0.1 for ratings
+    l2: float | None = Field(default=None, ge=0)
     negatives: int = Field(default=4096, ge=1)  #: sampled items per batch; implicit feedback only
     #: half-lives of the recent popularity in the item bias; [] for none; implicit feedback only
     recency_days: tuple[float, ...] = (1.0, 7.0, 60.0)

@@ -15,6 +15,8 @@ from recjobs.models.training import Weights, start_keras
 if TYPE_CHECKING:
     from recjobs.models.mf import MfSettings
 
+#: Where the settings leave it open.
+_L2: Final = 0.1
 #: What is left of the learning rate after an epoch.
 _DECAY: Final = 0.95
 
@@ -40,7 +42,9 @@ class RatingsTrainer:
         variables = [users.embeddings, user_bias, items.embeddings, item_bias]
         self._weights = Weights(variables)
         self._optimizer = keras.optimizers.Adam(self._rate)
-        self._step = _step(tf, self._optimizer, variables, settings.l2)
+        self._step = _step(
+            tf, self._optimizer, variables, _L2 if settings.l2 is None else settings.l2
+        )
 
     def run_epoch(self, number: int) -> float:
         """Train one epoch and return the mean loss."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from recjobs.models.training import Weights, start_keras
 
 if TYPE_CHECKING:
     from recjobs.models.mf import MfSettings
+
+#: Where the settings leave it open.
+_L2: Final = 0.05
 
 
 class SoftmaxTrainer:
@@ -43,9 +46,8 @@ class SoftmaxTrainer:
         for layer in (users, items):
             layer.build()
         n_shares = groups.shares.shape[2]
-        start = np.zeros(n_columns) if n_shares else groups.popularity
-        bias = keras.Variable(start.astype(np.float32))
-        share_weight = keras.Variable(np.full(n_shares, 1 / max(n_shares, 1), dtype=np.float32))
+        bias = keras.Variable(groups.first_bias)
+        share_weight = keras.Variable(np.full(n_shares, 1 / n_shares, dtype=np.float32))
         variables = [users.embeddings, items.embeddings, bias, share_weight]
         self._weights = Weights(variables)
         self._step = _step(tf, keras, variables, groups.shares, self._sampled, settings)
@@ -94,6 +96,7 @@ def _step(
     optimizer.build(variables)
     users, items, bias, share_weight = (variable.value for variable in variables)
     recent = tf.constant(shares)
+    l2 = _L2 if settings.l2 is None else settings.l2
     correction = np.float32(np.log(max(shares.shape[1] - 1, 1) / max(sampled, 1)))
 
     def loss_of(user: Any, time: Any, group: Any, column: Any, weight: Any, drawn: Any) -> Any:
@@ -106,15 +109,13 @@ def _step(
         partition = tf.gather(tf.reduce_logsumexp(logits, axis=1), group)
 
         p, q = tf.gather(p, group), tf.gather(items, column)
-        at = tf.stack([tf.gather(time, group), column], axis=1)
-        own_prior = tf.gather(bias, column) + tf.linalg.matvec(
-            tf.gather_nd(recent, at), share_weight
-        )
+        own_share = tf.gather_nd(recent, tf.stack([tf.gather(time, group), column], axis=1))
+        own_prior = tf.gather(bias, column) + tf.linalg.matvec(own_share, share_weight)
         positive = tf.reduce_sum(p * q, axis=1) + own_prior
         if sampled:  # the positive itself, and the sample scaled up to all the others
             partition = positive + tf.math.softplus(partition + correction - positive)
         length = tf.reduce_sum(p * p + q * q, axis=1)
-        loss = partition - positive + settings.l2 * length
+        loss = partition - positive + l2 * length
         return tf.reduce_sum(weight * loss) / tf.reduce_sum(weight)
 
     ints = tf.TensorSpec([None], tf.int32)

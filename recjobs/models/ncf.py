@@ -8,8 +8,8 @@ dense layers alone are slow to learn who likes what.
 drawn for each batch, half of them evenly and half by popularity, never stored, with the logQ
 correction; b_i moves with the item's recent popularity (see `recjobs.models.recency`).
 
-**Ratings.** Loss: squared error, with dropout after each dense layer and a learning rate that falls
-by 30% per epoch; predictions are clipped to the scale of the data.
+**Ratings.** Loss: squared error, with dropout after each dense layer and a learning rate that is
+halved after each epoch; predictions are clipped to the scale of the data.
 
 Both: l2 on the embeddings of each interaction, so that it counts per interaction; Adam.
 
@@ -40,11 +40,11 @@ class NcfSettings(Section):
 
     embedding_dim: int = Field(default=50, ge=1)
     hidden: tuple[int, int] = (128, 64)  #: widths of the dense layers
-    dropout: float = Field(default=0.4, ge=0, lt=1)  #: after the dense layers; ratings only
+    dropout: float = Field(default=0.5, ge=0, lt=1)  #: after the dense layers; ratings only
     l2: float = Field(default=0.03, ge=0)  #: on the embeddings, per interaction
-    learning_rate: float = Field(default=0.002, gt=0)  #: Adam's
+    learning_rate: float = Field(default=0.003, gt=0)  #: Adam's
     batch_size: int | None = Field(default=None, ge=1)  #: interactions; default: by the data
-    epochs: int = Field(default=20, ge=1)  #: the most; early stopping finds how many
+    epochs: int = Field(default=8, ge=1)  #: the most; early stopping finds how many
     negatives: int = Field(default=64, ge=1)  #: sampled items per batch; implicit feedback only
     #: half-lives of the recent popularity in the item bias; [] for none; implicit feedback only
     recency_days: tuple[float, ...] = (1.0, 7.0, 60.0)

@@ -133,7 +133,7 @@ class Scorer:
         item_part[:n_items] = self.items @ kernel[dim:] + bias
         items = np.zeros((n_tiles * _TILE, dim), dtype=np.float32)
         items[:n_items] = self.items
-        tiles = item_part.reshape(n_tiles, _TILE, -1)
+        tiles = item_part.reshape(n_tiles, _TILE, kernel.shape[1])
         out = np.empty((len(user_idx), n_tiles * _TILE), dtype=np.float32)
 
         def work(rows: slice) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recjobs.models.ncf import NcfSettings
 
 #: What is left of the learning rate after an epoch on ratings: later epochs would overfit at it.
-_DECAY: Final = 0.7
+_DECAY: Final = 0.5
 
 
 class _Trainer:
@@ -94,12 +94,11 @@ class NcfSoftmaxTrainer(_Trainer):
         self._sampled = min(settings.negatives, len(groups.item_of))
         self._per_batch = groups.per_batch(settings.batch_size, steps=256)
         n_shares = groups.shares.shape[2]
-        if not n_shares:
-            start = np.zeros((train.n_items, 1), dtype=np.float32)
-            start[groups.item_of, 0] = groups.popularity
-            self._layer("item_bias").set_weights([start])
+        start = np.zeros((train.n_items, 1), dtype=np.float32)
+        start[groups.item_of, 0] = groups.first_bias
+        self._layer("item_bias").set_weights([start])
         share_weight = keras.Variable(
-            np.full(n_shares, 1 / max(n_shares, 1), dtype=np.float32), name="share_bias"
+            np.full(n_shares, 1 / n_shares, dtype=np.float32), name="share_bias"
         )
         # A user's bias is the same for all items: a softmax does not see it.
         learned = [v for v in self._trained.trainable_variables if "user_bias" not in v.path]
@@ -107,7 +106,7 @@ class NcfSoftmaxTrainer(_Trainer):
         self._share_weight = share_weight
         self._weights = Weights(variables)
         self._step = _softmax_step(
-            tf, self._optimizer, self._trained, variables, groups, self._sampled
+            tf, self._optimizer, self._trained, variables, groups, settings.l2
         )
 
     def run_epoch(self, number: int) -> float:
@@ -196,8 +195,8 @@ def _softmax_step(
         q = layer("item")(tf.gather(item_of, column))
         positive = dense(tf.gather(p_first, group), tf.matmul(q, kernel[dim:]))
         positive += tf.reduce_sum(tf.gather(p_product, group) * q, axis=1)
-        share = tf.gather_nd(recent, tf.stack([tf.gather(time, group), column], axis=1))
-        positive += bias_of(column, share)
+        own_share = tf.gather_nd(recent, tf.stack([tf.gather(time, group), column], axis=1))
+        positive += bias_of(column, own_share)
 
         length = tf.gather(tf.reduce_sum(p * p, axis=1), group) + tf.reduce_sum(q * q, axis=1)
         loss = tf.math.softplus(partition - positive) + l2 * length

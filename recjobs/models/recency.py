@@ -40,16 +40,15 @@ class Recency:
     shares: Float32Array
 
     @property
-    def now(self) -> Float32Array:
-        """The log shares at the end of the data, ``(n_items, n_half_lives)``."""
-        last: Float32Array = self.shares[-1]
-        return last
+    def moves(self) -> bool:
+        """Whether there is anything in the shares; else they are all 0."""
+        return bool(self.shares.any())
 
 
 def recency(
     item_idx: Int32Array, ts: Int64Array, n_items: int, half_life_days: tuple[float, ...]
 ) -> Recency:
-    """Compute the shares; without half-lives, or without times to tell apart, there are none.
+    """Compute the shares; without half-lives, or without times to tell apart, all are 0.
 
     Args:
         item_idx: int32, ``(n_pairs,)``.
@@ -59,8 +58,8 @@ def recency(
     """
     starts = np.unique(np.quantile(ts, np.linspace(0, 1, _TIMES, endpoint=False)).astype(np.int64))
     if len(starts) < _MIN_TIMES or not half_life_days:
-        empty = np.zeros((2, n_items, 0), dtype=np.float32)
-        return Recency(np.zeros(len(ts), dtype=np.int32), empty)
+        still = np.zeros((2, n_items, 1), dtype=np.float32)
+        return Recency(np.zeros(len(ts), dtype=np.int32), still)
     time = np.searchsorted(starts, ts, side="right") - 1
     counts = _decayed_counts(
         item_idx, ts, time, np.append(starts, ts.max()), n_items, half_life_days
