@@ -80,6 +80,8 @@ rating_max = 5.0
 
 [model]
 name = "mf"              # Keras matrix factorization, sampled softmax
+[model.params]
+epochs = 12              # the most; some 20 would gain a little, and take the demo's patience
 
 [score]
 n = 10
