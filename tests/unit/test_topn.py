@@ -1,0 +1,158 @@
+"""Exact top-n: equal to a full stable sort, whatever the tiles, blocks and threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recjobs import topn
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems
+from recjobs.topn import FactorRanker, top_n_of_scores
+
+
+def seen_of(rows: list[list[int]]) -> SeenItems:
+    """Seen items from one list per user."""
+    lengths = [len(set(row)) for row in rows]
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    items = [item for row in rows for item in sorted(set(row))]
+    return SeenItems(indptr, np.array(items, dtype=np.int32))
+
+
+def by_full_sort(
+    scores: Float32Array, seen: SeenItems, candidates: BoolArray, n: int
+) -> tuple[Int32Array, Float32Array]:
+    """The oracle: mask, sort everything stably by descending score, cut."""
+    items, values = topn.empty_lists(len(scores), n)
+    for user, row in enumerate(scores):
+        left = row.astype(np.float64)
+        left[seen.indices[seen.indptr[user] : seen.indptr[user + 1]]] = -np.inf
+        left[~candidates | np.isnan(left)] = -np.inf
+        order = [int(item) for item in np.argsort(-left, kind="stable") if left[item] > -np.inf]
+        items[user, : len(order[:n])] = order[:n]
+        values[user, : len(order[:n])] = row[order[:n]]
+    return items, values
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Float32Array, SeenItems, BoolArray, int]:
+    n_users, n_items = draw(st.integers(1, 5)), draw(st.integers(1, 150))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    # Few distinct values: ties everywhere, -inf and NaN among them.
+    values = np.array([-np.inf, np.nan, -1, 0, 0.5, 2, np.inf], dtype=np.float32)
+    scores = rng.choice(values[: draw(st.integers(1, len(values)))], (n_users, n_items))
+    share = draw(st.sampled_from([0.0, 0.3, 1.0]))
+    rows = [np.flatnonzero(rng.random(n_items) < share).tolist() for _ in range(n_users)]
+    candidates = rng.random(n_items) < draw(st.sampled_from([0.0, 0.5, 1.0]))
+    return scores, seen_of(rows), candidates, draw(st.integers(1, 30))
+
+
+@given(cases())
+def test_scores_equal_a_full_sort(case: tuple[Float32Array, SeenItems, BoolArray, int]) -> None:
+    scores, seen, candidates, n = case
+    users = np.arange(len(scores), dtype=np.int32)
+    expected = by_full_sort(scores, seen, candidates, n)
+    received = top_n_of_scores(scores.copy(), users, seen, candidates, n)
+    np.testing.assert_array_equal(received[0], expected[0])
+    np.testing.assert_array_equal(received[1], expected[1])
+
+
+@given(
+    st.integers(1, 6), st.sampled_from([1, 40, 1024, 1025, 2100]), st.integers(1, 40),
+    st.integers(0, 2**32 - 1), st.booleans(),
+)  # fmt: skip
+def test_factors_equal_a_full_sort(
+    n_users: int, n_items: int, n: int, seed: int, ties: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    # Small integers: every product is exact, and ties are many.
+    user, item = (rng.integers(-3, 4, (size, 3)).astype(np.float32) for size in (n_users, n_items))
+    if ties:
+        item[:] = item[0]
+    rows = [np.flatnonzero(rng.random(n_items) < 0.3).tolist() for _ in range(n_users - 1)]
+    seen = seen_of([*rows, []])
+    candidates = rng.random(n_items) < 0.7
+    users = np.arange(n_users, dtype=np.int32)
+    expected = by_full_sort(user @ item.T, seen, candidates, n)
+    received = FactorRanker(item, candidates).top_n(user, users, seen, n)
+    np.testing.assert_array_equal(received[0], expected[0])
+    np.testing.assert_array_equal(received[1], expected[1])
+
+
+@pytest.fixture(scope="module")
+def factors() -> tuple[Float32Array, Float32Array, SeenItems, BoolArray]:
+    rng = np.random.default_rng(5)
+    user = rng.standard_normal((4500, 61)).astype(np.float32)
+    item = rng.standard_normal((3001, 61)).astype(np.float32)
+    rows = [rng.choice(3001, rng.integers(0, 200), replace=False).tolist() for _ in user]
+    return user, item, seen_of(rows), rng.random(3001) < 0.9
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 4096])
+def test_the_block_changes_no_bit(
+    factors: tuple[Float32Array, Float32Array, SeenItems, BoolArray], block: int
+) -> None:
+    user, item, seen, candidates = factors
+    ranker = FactorRanker(item, candidates)
+    everyone = np.arange(len(user), dtype=np.int32)
+    expected = ranker.top_n(user, everyone, seen, 20)
+    # Blocks of one take their time: some users will do.
+    chosen = everyone if block > 7 else everyone[:: len(user) // 40]
+    for start in range(0, len(chosen), block):
+        part = chosen[start : start + block]
+        items, scores = ranker.top_n(user, part, seen, 20)
+        np.testing.assert_array_equal(items, expected[0][part])
+        np.testing.assert_array_equal(scores, expected[1][part])
+
+
+def test_the_threads_change_no_bit(
+    factors: tuple[Float32Array, Float32Array, SeenItems, BoolArray],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user, item, seen, candidates = factors
+    users = np.arange(2000, dtype=np.int32)
+    results = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(topn, "cores", lambda threads=threads: threads)
+        results.append(FactorRanker(item, candidates).top_n(user, users, seen, 20))
+    for items, scores in results[1:]:
+        np.testing.assert_array_equal(items, results[0][0])
+        np.testing.assert_array_equal(scores, results[0][1])
+
+
+def test_nobody_and_nothing() -> None:
+    nobody, nothing = np.zeros(0, dtype=np.int32), np.zeros((3, 2), dtype=np.float32)
+    items, scores = FactorRanker(nothing, np.ones(3, np.bool_)).top_n(
+        nothing, nobody, seen_of([[], [], []]), 4
+    )
+    assert items.shape == scores.shape == (0, 4)
+    some = np.arange(3, dtype=np.int32)
+    items, _ = FactorRanker(nothing, np.zeros(3, np.bool_)).top_n(
+        nothing, some, seen_of([[], [], []]), 2
+    )
+    assert (items == -1).all()
+
+
+def test_kernels_compile_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    from recjobs import kernels
+
+    calls: list[bool] = []
+
+    def njit(*, nogil: bool, cache: bool = False) -> Any:
+        calls.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available for file")
+        return lambda function: function
+
+    monkeypatch.setattr(kernels.numba, "njit", njit)
+    assert kernels._compiled(len) is len
+    assert calls == [True, False]
+
+
+def test_numba_is_not_imported_with_the_module() -> None:
+    source = Path(topn.__file__).read_text()
+    assert "\nfrom recjobs import kernels" not in source
