@@ -163,7 +163,7 @@ class ModelContract:
 
     def fitted(self, train: TrainingSet, *, epochs: int | None = None) -> models.Model:
         """The model, fitted."""
-        model = models.make(self.name, self.params, seed=3, threads=1)
+        model = models.make(self.name, self.params, seed=3, threads=2)
         model.fit(train, epochs=epochs)
         return model
 

@@ -84,5 +84,5 @@ def rows(
 def settings_of(**sections: object) -> Settings:
     """Settings of a job, with sections given as dicts."""
     return Settings.model_validate(
-        {"job": {"name": "unit", "training_threads": 1}, "source": {"table": "t"}, **sections}
+        {"job": {"name": "unit", "training_threads": 2}, "source": {"table": "t"}, **sections}
     )

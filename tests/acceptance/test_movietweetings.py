@@ -31,6 +31,8 @@ HOLDOUT_DAYS = 7
 POISONED = 3  # of the nights 0 to 4
 
 TOML = f"""
+[job]
+training_threads = 2
 [source]
 dsn_env = "TWEETS_DSN"
 table = "tweets"

@@ -288,7 +288,7 @@ def night(
         | overrides
     )
     parts = split(log, job.holdout, as_of)
-    fresh = models.make(model, {}, seed=1, threads=1)
+    fresh = models.make(model, {}, seed=1, threads=2)
     fresh.fit(training_set(log, parts.training, parts.cutoff, job.feedback))
     found = run(folder, fresh, log, parts, job, champion, no_champion="no run has been live")
     verdict = gate(found.differences, GateSettings(min_users=50), anything_live=True)

@@ -41,7 +41,7 @@ def run(
     settings = settings_of(**{"score": {"n": 5, "margin": 2, "similar": 3}, **sections})
     model = None
     if name is not None:
-        model = models.make(name, {}, seed=1, threads=1)
+        model = models.make(name, {}, seed=1, threads=2)
         model.fit(training_set(log, every(log), AS_OF, settings.feedback), epochs=2)
     tmp_path.mkdir(exist_ok=True)
     out = StageOutput(tmp_path)
