@@ -72,7 +72,7 @@ def _step(tf: Any, optimizer: Any, variables: list[Any], l2: float) -> Callable[
     optimizer.build(variables)
     ints = tf.TensorSpec([None], tf.int32)
 
-    @tf.function(input_signature=[ints, ints, tf.TensorSpec([None], tf.float32)])
+    @tf.function(autograph=False, input_signature=[ints, ints, tf.TensorSpec([None], tf.float32)])
     def step(user: Any, item: Any, centred: Any) -> Any:
         with tf.GradientTape() as tape:
             p, user_bias, q, item_bias = (

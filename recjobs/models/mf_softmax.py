@@ -121,7 +121,7 @@ def _step(
     ints = tf.TensorSpec([None], tf.int32)
     floats = tf.TensorSpec([None], tf.float32)
 
-    @tf.function(input_signature=[ints, ints, ints, ints, floats, ints])
+    @tf.function(autograph=False, input_signature=[ints, ints, ints, ints, floats, ints])
     def step(*batch: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = loss_of(*batch)

@@ -142,7 +142,7 @@ def _ratings_step(tf: Any, optimizer: Any, network: Any, l2: float) -> Callable[
     layer = network.get_layer
     ints = tf.TensorSpec([None], tf.int32)
 
-    @tf.function(input_signature=[ints, ints, tf.TensorSpec([None], tf.float32)])
+    @tf.function(autograph=False, input_signature=[ints, ints, tf.TensorSpec([None], tf.float32)])
     def step(user: Any, item: Any, centred: Any) -> Any:
         with tf.GradientTape() as tape:
             predicted = network([user, item], training=True)[:, 0]
@@ -205,7 +205,7 @@ def _softmax_step(
     ints = tf.TensorSpec([None], tf.int32)
     floats = tf.TensorSpec([None], tf.float32)
 
-    @tf.function(input_signature=[ints, ints, ints, ints, floats, ints, floats])
+    @tf.function(autograph=False, input_signature=[ints, ints, ints, ints, floats, ints, floats])
     def step(*batch: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = loss_of(*batch)

@@ -399,7 +399,7 @@ def test_source_and_target_on_two_servers(
     assert shop.execute("select to_regnamespace('recs')") == [(None,)]
 
 
-@pytest.mark.parametrize("model", ["mf"])
+@pytest.mark.parametrize("model", ["mf", "ncf"])
 def test_keras_nights_are_repeatable(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
