@@ -123,12 +123,27 @@ class SeenItems:
 
 
 @dataclass(frozen=True, slots=True)
+class Sequences:
+    """Per user, what they liked one after the other, repeats kept, in CSR form.
+
+    Attributes:
+        indptr: int64, ``(n_users + 1,)``.
+        item_idx: int32, ``(n_rows,)``; oldest first within a user, ties in the order of the log.
+        ts: Microseconds, int64, ``(n_rows,)``.
+    """
+
+    indptr: Int64Array
+    item_idx: Int32Array
+    ts: Int64Array
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingSet:
     """Interactions aggregated to one row per (user, item), in CSR order.
 
     Attributes:
-        users: The users' index (shared by all sets cut from one log).
-        items: The items' index.
+        log: What it was cut from; all sets cut from one log share its indexes.
+        liked: bool, ``(n_rows,)``; the rows of the log that are taken and are positives.
         indptr: int64, ``(n_users + 1,)``; user ``u`` owns rows ``indptr[u]:indptr[u + 1]``.
         item_idx: int32, ``(n_pairs,)``; ascending within a user.
         rating: The last rating, float32, ``(n_pairs,)``; NaN where there is none.
@@ -143,8 +158,8 @@ class TrainingSet:
         as_of: Everything here happened before it; microseconds.
     """
 
-    users: Index
-    items: Index
+    log: Interactions
+    liked: BoolArray
     indptr: Int64Array
     item_idx: Int32Array
     rating: Float32Array
@@ -155,6 +170,16 @@ class TrainingSet:
     candidates: BoolArray
     feedback: Literal["explicit", "implicit"]
     as_of: int
+
+    @property
+    def users(self) -> Index:
+        """The users' index."""
+        return self.log.users
+
+    @property
+    def items(self) -> Index:
+        """The items' index."""
+        return self.log.items
 
     @property
     def n_users(self) -> int:
@@ -193,6 +218,15 @@ class TrainingSet:
         indptr = np.concatenate([[0], np.cumsum(keep)])[self.indptr]
         shape = (self.n_users, self.n_items)
         return sparse.csr_matrix((self.weight[keep], self.item_idx[keep], indptr), shape=shape)
+
+    def sequences(self) -> Sequences:
+        """Return what the trained users liked, one after the other."""
+        rows = np.flatnonzero(self.liked & self.trained[self.log.user_idx])
+        user = self.log.user_idx[rows]
+        rows = rows[np.argsort(user, kind="stable")]
+        counts = np.bincount(user, minlength=self.n_users)
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        return Sequences(indptr, self.log.item_idx[rows], self.log.ts[rows])
 
     def require_rows(self) -> None:
         """Refuse an empty set.
@@ -275,6 +309,8 @@ def training_set(
     """
     users, items, ts = log.user_idx[rows], log.item_idx[rows], log.ts[rows]
     positive, weight = _positives(log, rows, feedback)
+    liked = np.zeros(len(log), dtype=np.bool_)
+    liked[rows] = positive
     if feedback.half_life_days is not None:
         age_days = (as_of - ts) / MICROSECONDS_PER_DAY
         weight = weight * np.exp2(-age_days / feedback.half_life_days)
@@ -299,8 +335,8 @@ def training_set(
         (log.item_created < as_of) & (item_rows == 0)
     )
     return TrainingSet(
-        users=log.users,
-        items=log.items,
+        log=log,
+        liked=liked,
         indptr=np.concatenate([[0], np.cumsum(history)]).astype(np.int64),
         item_idx=items[newest],
         rating=rating,

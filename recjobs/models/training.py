@@ -75,6 +75,8 @@ def start_keras(seed: int, threads: int) -> tuple[Any, Any]:
                 f"{received} threads in this process. Start another process."
             ) from error
     tf.config.experimental.enable_op_determinism()
+    with _standard_error_kept():  # it starts, and logs that it finds no GPU
+        tf.config.list_logical_devices()
     keras.utils.set_random_seed(seed)
     return tf, keras
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logs import NAN, Row, before, every, log_of, rows
+from recjobs import dataset
 from recjobs.columns import INTERACTION_COLUMNS, ITEM_COLUMNS, USER_COLUMNS
 from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.config import FeedbackSettings
@@ -109,6 +110,19 @@ def test_a_training_set_is_the_plain_one(
     assert [train.weight.dtype, train.item_idx.dtype, train.ts.dtype, train.indptr.dtype] == [
         np.float32, np.int32, np.int64, np.int64,
     ]  # fmt: skip
+
+
+@given(rows(), feedbacks)
+def test_sequences_are_the_log_user_by_user(table: list[Row], feedback: FeedbackSettings) -> None:
+    log = log_of([*table, (1, 1, 0.0, None, "buy")], users=[99])
+    train = training_set(log, every(log), 11 * DAY, feedback)
+    found = train.sequences()
+    _, weight = dataset._positives(log, every(log), feedback)
+    for user in range(train.n_users):
+        mine = np.flatnonzero((log.user_idx == user) & (weight > 0) & train.trained[user])
+        own = slice(*found.indptr[user : user + 2])
+        assert found.item_idx[own].tolist() == log.item_idx[mine].tolist()
+        assert found.ts[own].tolist() == log.ts[mine].tolist()
 
 
 @given(rows(), feedbacks, st.integers(0, 11))
