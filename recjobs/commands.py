@@ -140,7 +140,7 @@ def rollback(args: argparse.Namespace) -> int:
     settings = load_settings(args.config)
     dsn = settings.target.resolve()
     if args.unpin:
-        publish.unpin(dsn, settings, by=_who())
+        publish.unpin(dsn, settings)
         live = pipeline.run_store(settings).live()
     else:
         publish.rollback(dsn, settings, pin=args.pin, by=_who(), why=args.why)

@@ -88,7 +88,7 @@ def sql_folder() -> Path:
 
 
 def query(name: str, /, **identifiers: str | Sequence[str]) -> sql.Composed:
-    """Load one statement, ``"publish/flip"`` for ``sql/publish/flip.sql``, its names quoted.
+    """Load one statement, ``"live/point"`` for ``sql/live/point.sql``, its names quoted.
 
     ``{schema}`` and its like in the file are replaced by quoted identifiers; a sequence of two
     becomes a qualified name. Values stay parameters, ``%(run_id)s``.

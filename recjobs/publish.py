@@ -95,7 +95,7 @@ def rollback(dsn: str, settings: Settings, *, pin: bool, by: str, why: str) -> i
     return live.rollback(_job(dsn, settings), pin=pin, by=by, why=why)
 
 
-def unpin(dsn: str, settings: Settings, *, by: str) -> None:
+def unpin(dsn: str, settings: Settings) -> None:
     """Let runs go live by themselves again; see `live.unpin`."""
     live.unpin(_job(dsn, settings))
 
@@ -125,9 +125,7 @@ def _load_companions(
         ("popular_list", popular, _batches(folder.path("score", "popular.parquet"), popular)),
         ("unserved_user", unserved, iter(_unserved(folder).to_batches())),
     ):
-        named = (
-            b.append_column("run_id", pa.array([run_id] * len(b), pa.int64())) for b in batches
-        )
+        named = (_with_run(batch, run_id) for batch in batches)
         target = sql.Identifier(schema, table)
         db.execute(connection, db.query("publish/forget", table=target.strings), {"run_id": run_id})
         copy_in(connection, target, {**columns, "run_id": "bigint"}, named)

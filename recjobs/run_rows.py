@@ -70,7 +70,7 @@ def find(connection: db.PgConnection, schema: str, **narrowing: Any) -> list[Run
     """Return runs, newest first, narrowed by the parameters of ``sql/runs/find.sql``."""
     wide = dict.fromkeys(
         ("run_id", "request", "as_of", "settings_hash", "code_version", "seed",
-         "training_threads", "overrides", "before", "status", "many")
+         "training_threads", "overrides", "before", "many")
     )  # fmt: skip
     off = {"once_live": False, "live": False, "by_night": False}
     query = db.query("runs/find", schema=schema)

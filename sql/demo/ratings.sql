@@ -1,5 +1,4 @@
--- Moves the loaded rows into the application's table, with a time that is one.
--- Returns nothing. Caller: recjobs/demo.py.
+-- Moves the loaded rows into the application's table, with a time that is one. Returns nothing.
 insert into movielens.ratings (user_id, movie_id, rating, rated_at)
 select
     user_id,

@@ -1,5 +1,4 @@
--- The demo's application tables, as an app would have them.
--- Returns nothing. Caller: recjobs/demo.py.
+-- The demo's application tables, as an app would have them. Returns nothing.
 create schema movielens;
 
 create table movielens.movies (

@@ -1,2 +1,2 @@
--- Returns the process that answers. Parameters: none. Caller: recjobs.doctor.servers.
+-- Returns the process that answers. Parameters: none.
 select pg_catalog.pg_backend_pid() as pid

@@ -1,5 +1,4 @@
 -- Returns the event types that occur. Parameters: none (the parts are filled in).
--- Caller: recjobs.doctor.source.
 select distinct {event_value}::text as event
 from {relation}
 where {event_value} is not null

@@ -1,5 +1,5 @@
--- Returns how many rows lie in the future, counted up to a thousand, and the latest of these as text.
--- Parameters: none (the parts are filled in). Caller: recjobs.doctor.source.
+-- Returns how many rows lie in the future, counted up to a thousand, and the latest of these as
+-- text. Parameters: none (the parts are filled in).
 select
     count(*) as n_rows,
     max(seen.moment)::text as latest

@@ -1,5 +1,5 @@
--- Returns the least and the greatest of some thousand ratings, whichever come first.
--- Parameters: none (the parts are filled in). Caller: recjobs.doctor.source.
+-- Returns the least and the greatest of some thousand ratings, whichever come first. Parameters:
+-- none (the parts are filled in).
 select
     min(seen.rating) as least,
     max(seen.rating) as greatest

@@ -1,7 +1,6 @@
 -- Returns one row: who owns the job's schema (null where there is none), whether this role may act
 -- as the owner, whether it may create a schema, whether it may create roles, and how many of the
--- job's roles exist.
--- Parameters: schema, writer, reader. Caller: recjobs.doctor.target.
+-- job's roles exist. Parameters: schema, writer, reader.
 select
     (
         select pg_catalog.pg_get_userbyid(n.nspowner)::text

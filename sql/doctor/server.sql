@@ -1,6 +1,5 @@
 -- Returns one row on the server and the session: version, role, whether it is a superuser, whether
--- the server is a replica, its clock, and the statement timeout in milliseconds.
--- Parameters: none. Caller: recjobs.doctor.servers.
+-- the server is a replica, its clock, and the statement timeout in milliseconds. Parameters: none.
 select
     current_setting('server_version_num')::integer as version,
     current_user::text as role,

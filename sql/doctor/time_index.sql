@@ -1,6 +1,6 @@
 -- Returns one row: whether the relation is a table, its size in bytes with its partitions, and
--- whether a valid index without a condition begins with the column.
--- Parameters: relation, quoted as in SQL; column. Caller: recjobs.doctor.source.
+-- whether a valid index without a condition begins with the column. Parameters: relation, quoted as
+-- in SQL; column.
 select
     c.relkind in ('r', 'p', 'm') as is_table,
     c.relkind = 'p' as is_partitioned,

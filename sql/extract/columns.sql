@@ -1,5 +1,5 @@
 -- Returns a relation's columns in order: name, oid of the type, whether null is impossible.
--- Parameters: relation, its oid. Caller: recjobs.source.catalog.
+-- Parameters: relation, its oid.
 select
     attname::text as name,
     atttypid as type,

@@ -1,6 +1,6 @@
--- Returns the interactions before an instant, in no order: ids, time, rating, event.
--- A row without a time is read too: to be counted and set aside, rather than to vanish here.
--- Parameters: none (COPY takes none; the parts are filled in). Caller: recjobs.source.queries.
+-- Returns the interactions before an instant, in no order: ids, time, rating, event. A row without
+-- a time is read too: to be counted and set aside, rather than to vanish here. Parameters: none
+-- (COPY takes none; the parts are filled in).
 select
     {user_value} as user_id,
     {item_value} as item_id,

@@ -1,5 +1,5 @@
 -- Returns the items, in no order: id, title, when it was created, whether it may be recommended.
--- Parameters: none (COPY takes none; the parts are filled in). Caller: recjobs.source.queries.
+-- Parameters: none (COPY takes none; the parts are filled in).
 select
     {item_value} as item_id,
     {title_value} as title,

@@ -1,5 +1,5 @@
 -- Returns the names of the tables and views that a message may offer instead of a missing one.
--- Parameters: none. Caller: recjobs.source.catalog.
+-- Parameters: none.
 select
     case
         when pg_catalog.pg_table_is_visible(c.oid) then c.relname::text

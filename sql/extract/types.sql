@@ -1,5 +1,5 @@
--- Returns the SQL name of each type; a domain gives the name of the type below it.
--- Parameters: types, their oids. Caller: recjobs.source.catalog.
+-- Returns the SQL name of each type; a domain gives the name of the type below it. Parameters:
+-- types, their oids.
 with recursive walk as (
     select
         t.oid as origin,

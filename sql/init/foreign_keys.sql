@@ -1,5 +1,5 @@
--- Returns the foreign keys of one column: from which column of which table, to which.
--- Parameters: none. Caller: recjobs.init.look.
+-- Returns the foreign keys of one column: from which column of which table, to which. Parameters:
+-- none.
 select
     n.nspname::text as table_schema,
     c.relname::text as table_name,

@@ -1,6 +1,5 @@
 -- Returns how many users acted in the last days, how many of these had acted before, how many had
 -- acted before at all, and in how many rows. Parameters: none (the parts are filled in).
--- Caller: recjobs.init.measure.
 with recent as (
     select distinct {user_value} as user_id
     from {relation}

@@ -1,6 +1,5 @@
--- Returns of some ten thousand rows, whichever come first, how many there are, and how many distinct
--- users, items and pairs are in them.
--- Parameters: none (the parts are filled in). Caller: recjobs.init.measure.
+-- Returns of some ten thousand rows, whichever come first, how many there are, and how many
+-- distinct users, items and pairs are in them. Parameters: none (the parts are filled in).
 select
     count(*) as n_rows,
     count(distinct seen.user_id) as n_users,

@@ -1,5 +1,4 @@
 -- Returns the least and the greatest rating of all. Parameters: none (the parts are filled in).
--- Caller: recjobs.init.measure.
 select
     min({rating_value})::float8 as least,
     max({rating_value})::float8 as greatest

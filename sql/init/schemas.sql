@@ -1,4 +1,4 @@
--- Returns the schemas of applications. Parameters: none. Caller: recjobs.init.look.
+-- Returns the schemas of applications. Parameters: none.
 select nspname::text as name
 from pg_catalog.pg_namespace
 where nspname <> 'information_schema' and nspname !~ '^pg_'

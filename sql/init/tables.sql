@@ -1,6 +1,6 @@
 -- Returns the tables and views that could be a source, one row each: schema, name, whether it is a
--- view, whether this role may read it, the planner's guess at its rows (negative where it has none).
--- Schemas of recjobs jobs are left out. Parameters: schema (null for all). Caller: recjobs.init.look.
+-- view, whether this role may read it, the planner's guess at its rows (negative where it has
+-- none). Schemas of recjobs jobs are left out. Parameters: schema (null for all).
 select
     n.nspname::text as table_schema,
     c.relname::text as table_name,

@@ -1,5 +1,4 @@
 -- Returns the columns that alone are a primary key or unique. Parameters: none.
--- Caller: recjobs.init.look.
 select
     n.nspname::text as table_schema,
     c.relname::text as table_name,

@@ -1,5 +1,5 @@
--- Returns the distinct values in some ten thousand rows, whichever come first, as text, the frequent
--- ones first. Parameters: none (the parts are filled in). Caller: recjobs.init.measure.
+-- Returns the distinct values in some ten thousand rows, whichever come first, as text, the
+-- frequent ones first. Parameters: none (the parts are filled in).
 select
     seen.value_text,
     count(*) as n_rows

@@ -1,6 +1,6 @@
 -- Takes the job's lease where it is free, expired, the run's own and not at work elsewhere, or held
 -- by a process that is known to be dead. Returns one row where it was taken, none where not.
--- Parameters: run_id, holder, at_work, seconds, dead (a dead holder or null). Caller: recjobs/lease.py.
+-- Parameters: run_id, holder, at_work, seconds, dead (a dead holder or null).
 insert into {schema}.lease as held (run_id, holder, at_work, acquired_at, renewed_at, expires_at)
 values (
     %(run_id)s,

@@ -1,5 +1,4 @@
--- Returns who holds the lease, expired or not; no row where it is free.
--- Parameters: none. Caller: recjobs/lease.py.
+-- Returns who holds the lease, expired or not; no row where it is free. Parameters: none.
 select
     run_id,
     holder,

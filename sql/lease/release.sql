@@ -1,5 +1,5 @@
 -- Gives the lease back, unless a process of the run is at work under it. Returns nothing.
--- Parameters: run_id. Caller: recjobs/lease.py.
+-- Parameters: run_id.
 delete from {schema}.lease
 where
     run_id = %(run_id)s

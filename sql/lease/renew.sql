@@ -1,5 +1,5 @@
 -- Renews the lease, or hands it over to the run's next stage. Returns one row, none if it was lost.
--- Parameters: run_id, holder, at_work, seconds. Caller: recjobs/lease.py.
+-- Parameters: run_id, holder, at_work, seconds.
 update {schema}.lease set
     at_work = %(at_work)s,
     renewed_at = clock_timestamp(),

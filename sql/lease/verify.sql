@@ -1,5 +1,5 @@
 -- Returns one row where the run holds the lease, and keeps it from being taken until the
--- transaction ends. Parameters: run_id. Caller: recjobs/pointer.py.
+-- transaction ends. Parameters: run_id.
 select run_id
 from {schema}.lease
 where

@@ -1,4 +1,4 @@
--- Closes the open publication. Returns nothing. Parameters: at, rolled_back. Caller: recjobs/pointer.py.
+-- Closes the open publication. Returns nothing. Parameters: at, rolled_back.
 update {schema}.publication set
     live_until = %(at)s,
     rolled_back = %(rolled_back)s

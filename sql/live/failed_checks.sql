@@ -1,5 +1,5 @@
 -- Returns the checks without which no run may be promoted and that this one did not pass.
--- Parameters: run_id. Caller: recjobs/pointer.py.
+-- Parameters: run_id.
 select
     name,
     message

@@ -1,5 +1,5 @@
--- Returns the run to go back to, and where its lists are: of the runs that were live before the live
--- one, the last that was not taken back and is still kept. Parameters: none. Caller: recjobs/live.py.
+-- Returns the run to go back to, and where its lists are: of the runs that were live before the
+-- live one, the last that was not taken back and is still kept. Parameters: none.
 select
     r.run_id,
     r.lists_in

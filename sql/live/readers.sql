@@ -1,5 +1,4 @@
 -- Returns the transactions that have read, or are about to read, the lists. Parameters: parent.
--- Caller: recjobs/pointer.py.
 select distinct l.virtualtransaction
 from pg_catalog.pg_locks as l
 inner join pg_catalog.pg_database as d on l.database = d.oid

@@ -1,4 +1,4 @@
--- Returns what of a run decides whether it goes live. Parameters: run_id. Caller: recjobs/pointer.py.
+-- Returns what of a run decides whether it goes live. Parameters: run_id.
 select
     as_of,
     overrides,

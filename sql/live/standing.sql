@@ -1,6 +1,6 @@
--- Returns one row: the live run (null: none yet), its pin, the greatest as_of that was ever live and
--- whether a rollback ended that, whether one ended the given run, whether that was ever live, and the
--- time. Parameters: run_id. Caller: recjobs/pointer.py.
+-- Returns one row: the live run (null: none yet), its pin, the greatest as_of that was ever live
+-- and whether a rollback ended that, whether one ended the given run, whether that was ever live,
+-- and the time. Parameters: run_id.
 with highest as (
     select
         r.as_of,

@@ -1,4 +1,4 @@
--- Returns the applied migrations in order. Placeholders: schema. Caller: recjobs/migrate.py.
+-- Returns the applied migrations in order. Placeholders: schema.
 select
     number,
     name,

@@ -1,3 +1,3 @@
 -- Makes the writer the owner of what the rest of the transaction creates. Returns nothing.
--- Placeholders: writer. Caller: recjobs/migrate.py.
+-- Placeholders: writer.
 set local role {writer};

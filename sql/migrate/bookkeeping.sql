@@ -1,5 +1,4 @@
--- Creates the table of applied migrations. Returns nothing. Placeholders: schema. Caller:
--- recjobs/migrate.py.
+-- Creates the table of applied migrations. Returns nothing. Placeholders: schema.
 create table {schema}.migration (
     number integer primary key,
     name text not null,

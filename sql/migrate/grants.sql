@@ -1,6 +1,5 @@
 -- Lets the reader read the views and what explains them; the stored lists, rows set aside and the
--- job's own tables stay the writer's. Returns nothing. Placeholders: schema, reader. Caller:
--- recjobs/migrate.py.
+-- job's own tables stay the writer's. Returns nothing. Placeholders: schema, reader.
 grant usage on schema {schema} to {reader};
 
 grant select on

@@ -1,6 +1,6 @@
 -- Creates the job's roles where they are missing, and makes the migrating user a member of the
 -- writer, who will own what is made. Returns nothing. Placeholders: writer, reader, and the two as
--- literals. Caller: recjobs/migrate.py.
+-- literals.
 do $$
 begin
     if not exists (select from pg_catalog.pg_roles where rolname = {writer_literal}) then

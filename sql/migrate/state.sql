@@ -1,5 +1,5 @@
--- Returns the owner of the job's schema and whether it has a table of migrations; no row where there
--- is no such schema. Parameters: schema. Caller: recjobs/migrate.py.
+-- Returns the owner of the job's schema and whether it has a table of migrations; no row where
+-- there is no such schema. Parameters: schema.
 select
     pg_catalog.pg_get_userbyid(n.nspowner) as owner,
     exists(

@@ -1,5 +1,5 @@
 -- Copies one run's lists into a table. Returns nothing. Parameters: run_id; identifiers: table,
--- origin. Caller: recjobs/partitions.py.
+-- origin.
 insert into {table} (user_id, run_id, item_ids, scores, sources, because_item_ids, reason)
 select
     user_id,

@@ -1,3 +1,3 @@
--- Returns how many rows a table has. Identifiers: table. Caller: recjobs/partitions.py.
+-- Returns how many rows a table has. Identifiers: table.
 select count(*) as n_rows
 from {table}

@@ -1,2 +1,2 @@
--- Drops a table. Returns nothing. Identifiers: table. Caller: recjobs/partitions.py, recjobs/sweep.py.
+-- Drops a table. Returns nothing. Identifiers: table.
 drop table if exists {table}

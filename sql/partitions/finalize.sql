@@ -1,3 +1,2 @@
--- Ends a detach that was interrupted. Returns nothing. Identifiers: parent, table. Caller:
--- recjobs/sweep.py.
+-- Ends a detach that was interrupted. Returns nothing. Identifiers: parent, table.
 alter table {parent} detach partition {table} finalize

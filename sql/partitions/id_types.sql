@@ -1,5 +1,4 @@
--- Returns the types of user and item ids, fixed when the schema was made. Parameters: none. Caller:
--- recjobs/partitions.py.
+-- Returns the types of user and item ids, fixed when the schema was made. Parameters: none.
 select
     user_id_type,
     item_id_type

@@ -1,3 +1,3 @@
--- Gives a table to the owner of the stored lists, whichever of its members made it. Returns nothing.
--- Identifiers: table, owner. Caller: recjobs/partitions.py.
+-- Gives a table to the owner of the stored lists, whichever of its members made it. Returns
+-- nothing. Identifiers: table, owner.
 alter table {table} owner to {owner}

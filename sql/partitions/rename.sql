@@ -1,2 +1,2 @@
--- Renames a table. Returns nothing. Identifiers: table, name. Caller: recjobs/partitions.py.
+-- Renames a table. Returns nothing. Identifiers: table, name.
 alter table {table} rename to {name}

@@ -1,7 +1,7 @@
 -- Returns tables of lists that no run counts on any more: partitions of runs whose lists are
 -- elsewhere by now, and tables that a killed process left outside. One row each: table, its parent
--- (null: none), whether a detach of it was interrupted. A run at work is left alone.
--- Parameters: schema. Caller: recjobs/sweep.py.
+-- (null: none), whether a detach of it was interrupted. A run at work is left alone. Parameters:
+-- schema.
 with stored as (
     select
         c.relname as name,

@@ -1,5 +1,5 @@
 -- Creates a table to load a run's items into, for the length of the transaction. Returns nothing.
--- Identifiers: table, schema. Caller: recjobs/publish.py.
+-- Identifiers: table, schema.
 create table {table} as
 select
     item_id,

@@ -1,4 +1,4 @@
--- Removes a run's rows, to write them anew or because they are too old. Returns nothing. Parameters:
--- run_id; identifiers: table. Caller: recjobs/publish.py, recjobs/retain.py.
+-- Removes a run's rows, to write them anew or because they are too old. Returns nothing.
+-- Parameters: run_id; identifiers: table.
 delete from {table}
 where run_id = %(run_id)s

@@ -1,5 +1,5 @@
 -- Adds a run's items and describes anew those that no run of a later as_of has described. Returns
--- nothing. Parameters: run_id; identifiers: schema, table. Caller: recjobs/publish.py.
+-- nothing. Parameters: run_id; identifiers: schema, table.
 insert into {schema}.item as known (item_id, title, available, as_of, run_id)
 select
     loaded.item_id,

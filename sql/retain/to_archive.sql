@@ -1,5 +1,5 @@
--- Returns the attached runs that are to leave: neither live nor, of those that were, among the last.
--- A run at work is left alone. Parameters: attached. Caller: recjobs/retain.py.
+-- Returns the attached runs that are to leave: neither live nor, of those that were, among the
+-- last. A run at work is left alone. Parameters: attached.
 with standing as (
     select
         r.run_id,

@@ -1,5 +1,4 @@
--- Returns the archived runs whose lists are too old to be kept. Parameters: days. Caller:
--- recjobs/retain.py.
+-- Returns the archived runs whose lists are too old to be kept. Parameters: days.
 select r.run_id
 from {schema}.run as r
 left join {schema}.publication as p on r.run_id = p.run_id

@@ -1,7 +1,7 @@
 -- Returns runs, newest first (with by_night: of the newest as_of first); a null parameter does not
 -- narrow the search. Parameters: run_id, request, as_of, settings_hash, code_version, seed,
--- training_threads, overrides (those seven together), before, once_live, live, status, by_night,
--- many. Caller: recjobs/runs.py.
+-- training_threads, overrides (those seven together), before, once_live, live, by_night,
+-- many.
 select
     r.run_id,
     r.as_of,
@@ -49,7 +49,6 @@ where
         and r.overrides = %(overrides)s::jsonb
     )
     and (%(before)s::timestamptz is null or r.as_of < %(before)s)
-    and (%(status)s::text is null or r.status = %(status)s)
     and (not %(once_live)s or exists (
         select from {schema}.publication as p
         where p.run_id = r.run_id

@@ -1,5 +1,5 @@
 -- Returns one metric over all users, night by night up to as_of, oldest first: of each night the
--- newest run that measured it. Parameters: metric, as_of, many (nights). Caller: recjobs/runs.py.
+-- newest run that measured it. Parameters: metric, as_of, many (nights).
 with night as (
     select distinct on (r.as_of)
         r.run_id,

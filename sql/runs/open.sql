@@ -1,5 +1,5 @@
 -- Opens a run. Returns its id; no row where the key or the request has just been taken by another.
--- Parameters: the columns. Caller: recjobs/runs.py.
+-- Parameters: the columns.
 insert into {schema}.run (
     as_of,
     settings_hash,

@@ -1,4 +1,4 @@
--- Returns when which run was live, newest first. Parameters: many. Caller: recjobs/runs.py.
+-- Returns when which run was live, newest first. Parameters: many.
 select
     run_id,
     kind,

@@ -1,5 +1,5 @@
 -- Returns how many accepted rows the newest stored run of each earlier as_of had, newest first.
--- Parameters: before, many. Caller: recjobs/runs.py.
+-- Parameters: before, many.
 select rows_counted
 from (
     select distinct on (as_of)

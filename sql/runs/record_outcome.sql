@@ -1,5 +1,5 @@
 -- Records the outcome of one expectation, over an earlier one of the same run. Returns nothing.
--- Parameters: the columns. Caller: recjobs/runs.py.
+-- Parameters: the columns.
 insert into {schema}.check_result (run_id, stage, name, level, passed, observed, expected, message)
 values (
     %(run_id)s,

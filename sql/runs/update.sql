@@ -1,6 +1,5 @@
 -- Changes columns of a run: those that the object `changes` names; counts and timings are merged.
--- Returns one row, none where there is no such run. Parameters: run_id, changes. Caller:
--- recjobs/runs.py.
+-- Returns one row, none where there is no such run. Parameters: run_id, changes.
 update {schema}.run as r set
     status = c.status,
     stage = c.stage,

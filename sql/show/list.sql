@@ -1,5 +1,5 @@
--- Returns the best n items for one user, with titles, as an application would get them.
--- Parameters: user_id (as text, of the ids' type), n. Caller: recjobs/show/user.py.
+-- Returns the best n items for one user, with titles, as an application would get them. Parameters:
+-- user_id (as text, of the ids' type), n.
 select
     r.rank,
     r.item_id,

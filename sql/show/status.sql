@@ -1,5 +1,5 @@
--- Returns what the live run says of one user: no row for a user that it has never seen.
--- Parameters: user_id (as text, of the ids' type). Caller: recjobs/show/user.py.
+-- Returns what the live run says of one user: no row for a user that it has never seen. Parameters:
+-- user_id (as text, of the ids' type).
 select
     s.status,
     s.reason

@@ -1,5 +1,5 @@
--- Returns the SQL type of the job's user ids; no row where the job was never migrated.
--- Parameters: schema. Caller: recjobs/show/user.py.
+-- Returns the SQL type of the job's user ids; no row where the job was never migrated. Parameters:
+-- schema.
 select format_type(a.atttypid, null) as user_id_type
 from pg_catalog.pg_attribute as a
 where

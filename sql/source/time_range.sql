@@ -1,5 +1,5 @@
--- Returns the least and the greatest of some thousand times, whichever come first.
--- Parameters: none (the parts are filled in). Caller: recjobs.source.questions.
+-- Returns the least and the greatest of some thousand times, whichever come first. Parameters: none
+-- (the parts are filled in).
 select
     min(seen.moment) as least,
     max(seen.moment) as greatest

@@ -194,7 +194,7 @@ def test_a_pin_stops_later_promotions(shop: Shop) -> None:
     publish.rollback(dsn, settings, pin=True, by="me", why="a drill")
     pipeline.run_night(settings, night(26))
     assert {row[5] for row in served(shop)} == {first.run_id}
-    publish.unpin(dsn, settings, by="me")
+    publish.unpin(dsn, settings)
     fourth = pipeline.run_night(settings, night(27))
     assert {row[5] for row in served(shop)} == {fourth.run_id}
 

@@ -114,7 +114,7 @@ def test_a_pin_stops_promotions_until_it_is_taken_off(job: Job) -> None:
     with pytest.raises(ConfigError, match=r"pinned by ann \(under investigation\)"):
         job.promote(third)
     assert job.live() == runs[0].run_id
-    publish.unpin(job.dsn, job.settings(), by="ann")
+    publish.unpin(job.dsn, job.settings())
     assert job.live() == runs[0].run_id
     assert job.rows("select pinned, pinned_by, pinned_why from recs.live") == [(False, None, None)]
     job.promote(third)
@@ -125,7 +125,7 @@ def test_nothing_to_roll_back_or_unpin_before_the_first_publish(job: Job) -> Non
     with pytest.raises(ConfigError, match="no run to go back to"):
         job.rollback()
     with pytest.raises(ConfigError, match="nothing is live"):
-        publish.unpin(job.dsn, job.settings(), by="ann")
+        publish.unpin(job.dsn, job.settings())
 
 
 @pytest.mark.parametrize("name", ["completeness", "seen_items"])
