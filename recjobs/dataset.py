@@ -273,7 +273,7 @@ def read_snapshot(
     available[rows] = _true_or_null(item_rows[AVAILABLE])
     item_created[rows] = _microseconds(item_rows[CREATED_AT])
 
-    event, event_names = _events(log[EVENT])
+    event, event_names = encode_events(log[EVENT])
     rating = pc.fill_null(log[RATING], float("nan"))
     return Interactions(
         users=user_index,
@@ -376,6 +376,13 @@ def seen_items(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> See
     return SeenItems(np.concatenate([[0], np.cumsum(counts)]), item.astype(np.int32))
 
 
+def encode_events(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
+    """Return each row's position among the event types, -1 for null, and the types, ascending."""
+    names = sorted(name for name in pc.unique(column).to_pylist() if name is not None)
+    codes = pc.fill_null(pc.index_in(column, value_set=pa.array(names, column.type)), -1)
+    return codes.to_numpy().astype(np.int16), tuple(names)
+
+
 def distinct(values: Int64Array) -> Int64Array:
     """Return the distinct values, ascending, int64.
 
@@ -424,12 +431,6 @@ def _event_codes(log: Interactions, names: Sequence[str], setting: str) -> list[
             f"Received: {list(names)}"
         )
     return codes
-
-
-def _events(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
-    names = sorted(name for name in pc.unique(column).to_pylist() if name is not None)
-    codes = pc.fill_null(pc.index_in(column, value_set=pa.array(names, column.type)), -1)
-    return codes.to_numpy().astype(np.int16), tuple(names)
 
 
 def _known_before(table: pa.Table, key: str, in_log: pa.ChunkedArray, as_of: int) -> pa.Table:

@@ -36,7 +36,7 @@ from recjobs.models.relations import ItemRelation
 from recjobs.progress import Progress, silent
 from recjobs.topn import TopN, empty_lists
 
-__all__ = ["TopN", "score", "top_n"]
+__all__ = ["Fallback", "TopN", "score", "top_n"]
 
 #: Popular items published beyond n and the margin, for users that a run has never seen.
 _POPULAR_SPARES: Final = 100
@@ -69,7 +69,7 @@ def top_n(
         n: Length of a list.
         block_users: Users in a block; it changes memory and time, never a list.
     """
-    fallback = _Fallback(train, candidates)
+    fallback = Fallback(train, candidates)
     ranker = None if model is None else Ranker(model, candidates)
     for start in range(0, len(users), block_users):
         block = users[start : start + block_users].astype(np.int32, copy=False)
@@ -82,8 +82,17 @@ def top_n(
         yield TopN(block, item_idx, score, n_model)
 
 
-class _Fallback:
-    """The popular list, best first, ties by item index; every candidate is on it."""
+class Fallback:
+    """The popular list, best first, ties by item index; every candidate is on it.
+
+    Args:
+        train: Where the popularity is counted.
+        candidates: bool, ``(n_items,)``.
+
+    Attributes:
+        order: int32, ``(n_candidates,)``.
+        score: The popularity of each, float32, ``(n_candidates,)``.
+    """
 
     def __init__(self, train: TrainingSet, candidates: BoolArray) -> None:
         score = popularity(train, PopularSettings().half_life_days)
@@ -143,7 +152,7 @@ def score(
             file.write_batch(writer.batch(block))
             done += len(block.user_idx)
             progress(0.9 * done / len(users), f"{done:,} of {len(users):,} users")
-    _write_popular(_Fallback(train, train.candidates), train, n + _POPULAR_SPARES, out)
+    _write_popular(Fallback(train, train.candidates), train, n + _POPULAR_SPARES, out)
     relation = None if model is None else model.relation()
     if relation is None:
         relation = _by_co_occurrence(train, settings)
@@ -245,7 +254,7 @@ class _Lists:
         )
 
 
-def _write_popular(fallback: _Fallback, train: TrainingSet, n: int, out: StageOutput) -> None:
+def _write_popular(fallback: Fallback, train: TrainingSet, n: int, out: StageOutput) -> None:
     """Write the popular list of the one segment there is, everybody."""
     length = np.array([min(n, len(fallback.order))])
     ids = train.items.decode(fallback.order[:n])

@@ -143,16 +143,28 @@ def _last_per_user(
     holdout = usable & (from_end < settings.last) & (count >= 2 * settings.last)
     rest = usable & ~holdout
 
-    # Each user's last remaining row may serve, where another one is left to learn from.
-    from_end, count = _position_from_end(user_idx, rest)
-    possible = (rest & (from_end == 0) & (count >= 2)).nonzero()[0]
-    possible = possible[np.argsort(user_idx[possible], kind="stable")]
-    wanted = max(1, round(int(rest.sum()) * settings.validation_share))
-    # Evenly over the users, so that the choice follows from the log alone.
-    chosen = np.linspace(0, max(len(possible) - 1, 0), min(wanted, len(possible)))
-    validation = np.zeros(len(ts), dtype=np.bool_)
-    validation[possible[chosen.round().astype(np.int64)]] = True
+    validation = last_rows(user_idx, rest, settings.validation_share)
     return Split(rest & ~validation, validation, holdout, as_of)
+
+
+def last_rows(user_idx: Int32Array, rows: BoolArray, share: float) -> BoolArray:
+    """Return a share of the rows, each its user's last one, where another is left to learn from.
+
+    They are spread evenly over the users, so that the choice follows from the log alone.
+
+    Args:
+        user_idx: int32, ``(n_rows,)``, oldest first.
+        rows: bool, ``(n_rows,)``; the others don't exist.
+        share: Of the rows; no more than one per user.
+    """
+    from_end, count = _position_from_end(user_idx, rows)
+    possible = (rows & (from_end == 0) & (count >= 2)).nonzero()[0]
+    possible = possible[np.argsort(user_idx[possible], kind="stable")]
+    wanted = max(1, round(int(rows.sum()) * share))
+    chosen = np.linspace(0, max(len(possible) - 1, 0), min(wanted, len(possible)))
+    last = np.zeros(len(rows), dtype=np.bool_)
+    last[possible[chosen.round().astype(np.int64)]] = True
+    return last
 
 
 def _position_from_end(user_idx: Int32Array, rows: BoolArray) -> tuple[Int64Array, Int64Array]:
