@@ -14,6 +14,9 @@ AVAILABLE: Final = "available"
 ACTIVE: Final = "active"
 CREATED_AT: Final = "created_at"
 REASON: Final = "reason"
+TEXT: Final = "text"
+CATEGORIES: Final = "categories"
+NUMBERS: Final = "numbers"
 
 #: Columns of the snapshot's ``interactions.parquet``, in this order.
 INTERACTION_COLUMNS: Final = (USER_ID, ITEM_ID, TS, RATING, EVENT)
@@ -21,6 +24,8 @@ INTERACTION_COLUMNS: Final = (USER_ID, ITEM_ID, TS, RATING, EVENT)
 ITEM_COLUMNS: Final = (ITEM_ID, TITLE, CREATED_AT, AVAILABLE)
 #: Columns of the snapshot's ``users.parquet``.
 USER_COLUMNS: Final = (USER_ID, CREATED_AT, ACTIVE)
+#: Further columns of both: string, list of ``column=value``, list of float32; see `features`.
+FEATURE_COLUMNS: Final = (TEXT, CATEGORIES, NUMBERS)
 
 IdType = Literal["bigint", "integer", "uuid", "text"]
 #: The SQL types an id may have in the published tables; every other one is refused by name.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ from recjobs.columns import (
 )
 from recjobs.config import FeedbackSettings
 from recjobs.errors import ConfigError, DataError
+from recjobs.features import NO_FEATURES, Features, aligned
 from recjobs.index import Index
 
 BoolArray = npt.NDArray[np.bool_]
@@ -62,6 +63,9 @@ class Interactions:
         eligible: bool, ``(n_users,)``; who gets a list.
         available: bool, ``(n_items,)``; what may be recommended.
         item_created: Microseconds, int64, ``(n_items,)``; `NEVER` where it is unknown.
+        item_features: Of each item; without rows where nothing is known of any, or they were not
+            loaded.
+        user_features: Of each user, likewise.
     """
 
     users: Index
@@ -75,6 +79,8 @@ class Interactions:
     eligible: BoolArray
     available: BoolArray
     item_created: Int64Array
+    item_features: Features = NO_FEATURES
+    user_features: Features = NO_FEATURES
 
     def __post_init__(self) -> None:
         n_rows = len(self.ts)
@@ -83,12 +89,16 @@ class Interactions:
         _expect_length("eligible", self.eligible, len(self.users))
         for name in ("available", "item_created"):
             _expect_length(name, getattr(self, name), len(self.items))
+        for side, index in (("item", self.items), ("user", self.users)):
+            rows = len(getattr(self, f"{side}_features"))
+            if rows not in (0, len(index)):
+                raise DataError(f"{side}_features: expected {len(index)} rows. Received: {rows}")
 
     def __len__(self) -> int:
         return len(self.ts)
 
     def save(self, folder: Path) -> None:
-        """Write the log and both indexes into a folder."""
+        """Write the log, both indexes and both sides' features into a folder."""
         arrays = {
             name: getattr(self, name)
             for name in (
@@ -99,13 +109,26 @@ class Interactions:
         np.savez(folder / "log.npz", event_names=np.array(self.event_names, dtype=str), **arrays)
         self.users.save(folder / "users.parquet")
         self.items.save(folder / "items.parquet")
+        self.item_features.save(folder / "item_features.parquet")
+        self.user_features.save(folder / "user_features.parquet")
 
     @classmethod
-    def load(cls, log: Path, users: Path, items: Path) -> Interactions:
-        """Read what `save` wrote, from the paths of its three files."""
+    def load(
+        cls,
+        log: Path,
+        users: Path,
+        items: Path,
+        item_features: Path | None = None,
+        user_features: Path | None = None,
+    ) -> Interactions:
+        """Read what `save` wrote, from the paths of its files; features only where asked for."""
         with np.load(log, allow_pickle=False) as arrays:
-            values = {name: arrays[name] for name in arrays.files}
+            values: dict[str, Any] = {name: arrays[name] for name in arrays.files}
         names = tuple(str(name) for name in values.pop("event_names"))
+        if item_features is not None:
+            values["item_features"] = Features.load(item_features)
+        if user_features is not None:
+            values["user_features"] = Features.load(user_features)
         return cls(Index.load(users), Index.load(items), event_names=names, **values)
 
 
@@ -253,6 +276,7 @@ def read_snapshot(
         interactions: Parquet of `columns.INTERACTION_COLUMNS`, ordered by (ts, user, item).
         items: Parquet of `columns.ITEM_COLUMNS`; without rows where no items table is configured.
         users: Parquet of `columns.USER_COLUMNS`; without rows where no users table is configured.
+            Both may have `columns.FEATURE_COLUMNS`.
         id_types: The SQL types of user and item ids.
         as_of: Microseconds; an item or user row that was created at or after it, or at an unknown
             time and without an interaction, is left out.
@@ -287,6 +311,8 @@ def read_snapshot(
         eligible=eligible,
         available=available,
         item_created=item_created,
+        item_features=aligned(item_rows, ITEM_ID, item_index),
+        user_features=aligned(user_rows, USER_ID, user_index),
     )
 
 
