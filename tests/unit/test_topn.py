@@ -149,7 +149,7 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch: pytest.Monke
         return lambda function: function
 
     monkeypatch.setattr(kernels.numba, "njit", njit)
-    assert kernels._compiled(len) is len
+    assert kernels.compiled(len) is len
     assert calls == [True, False]
 
 
