@@ -104,6 +104,21 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
         "  recjobs show 42\n  recjobs show 42 -n 5 --json",
     ),
     (
+        "bench",
+        "measure a model on a public split in files",
+        "Fits a model on T and judges it on E, without a database. Prints one JSON object.\n\n"
+        "  recjobs bench quality --train T.parquet --test E.parquet --model ease --protocol full\n"
+        "  recjobs bench quality --train T.parquet --test E.parquet --negatives N.parquet \\\n"
+        "      --model mf --set embedding_dim=128 --protocol sampled --k 10\n"
+        "  recjobs bench quality --train T.parquet --test E.parquet --model mf --protocol "
+        "rating\n\n"
+        "T and E have user_id and item_id (bigint or text); T may have rating, ts (epoch "
+        "seconds or a\ntimestamp) and event, E rating and event. N has user_id and negatives, a "
+        "list of ids; I has\nitem_id, and what else it has are features. A null rating is a choice "
+        "without one, and each rating\nis a positive unless --set min_rating=4 says which. E and "
+        "N are not read before the model is\nfitted.",
+    ),
+    (
         "demo",
         "three nights on MovieLens in an embedded Postgres",
         "Starts a Postgres of its own under .demo (or uses RECJOBS_DSN), loads MovieLens, runs "
@@ -169,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parsers[name].add_argument("--json", action="store_true", help="print JSON for machines")
-        if name not in ("init", "demo"):
+        if name not in ("init", "bench", "demo"):
             parsers[name].add_argument(
                 "--config",
                 default=os.environ.get("RECJOBS_CONFIG", "recjobs.toml"),
@@ -225,10 +240,43 @@ def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
     parsers["show"].add_argument("user", help="a user's id, as the source spells it")
     parsers["show"].add_argument("-n", type=int, default=10, help="how many items")
 
+    _bench_arguments(parsers["bench"])
+
     doing = parsers["demo"].add_mutually_exclusive_group()
     doing.add_argument("--stop", action="store_true", help="stop what the demo started")
     doing.add_argument("--airflow", action="store_true", help="run it under airflow standalone")
     parsers["demo"].add_argument("--folder", default=".demo", help="where the demo lives")
+
+
+def _bench_arguments(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument("what", choices=("quality",), help="what to measure")
+    bench.add_argument("--train", required=True, metavar="T", help="Parquet: what to learn from")
+    bench.add_argument("--test", required=True, metavar="E", help="Parquet: what is to be found")
+    bench.add_argument("--negatives", metavar="N", help="Parquet: the sampled protocol's negatives")
+    bench.add_argument("--items", metavar="I", help="Parquet: a catalogue, with features")
+    bench.add_argument("--model", required=True, metavar="NAME", help="as in [model] name")
+    bench.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a hyperparameter, a TOML value; or min_rating, or event_weights",
+    )
+    bench.add_argument(
+        "--protocol",
+        required=True,
+        choices=("full", "sampled", "rating"),
+        help="all candidates are ranked, or E's and N's, or E's ratings are predicted",
+    )
+    bench.add_argument(
+        "--candidates",
+        choices=("train", "items", "unseen"),
+        default="train",
+        help="full: T's items, I's, or those of I (or E) that T lacks (default: train)",
+    )
+    bench.add_argument("--k", default="10,20", help="cutoffs (default: 10,20)")
+    bench.add_argument("--seed", type=int, default=42, help="of all that is random (default: 42)")
+    bench.add_argument("--threads", type=int, help="of the fit (default: every core)")
 
 
 if __name__ == "__main__":

@@ -190,6 +190,28 @@ def _nights(args: argparse.Namespace, settings: Settings, days: Sequence[datetim
     """Run nights in order; return the exit code of the worst."""
     overrides = _overrides(args.set)
     store = pipeline.run_store(settings)
+def bench(args: argparse.Namespace) -> int:
+    """Measure a model on files."""
+    from recjobs.bench import Request, quality
+    from recjobs.topn import cores
+
+    request = Request(
+        train=Path(args.train),
+        test=Path(args.test),
+        negatives=Path(args.negatives) if args.negatives else None,
+        items=Path(args.items) if args.items else None,
+        model=args.model,
+        settings=_overrides(args.set),
+        protocol=args.protocol,
+        candidates=args.candidates,
+        k=_cutoffs(args.k),
+        seed=args.seed,
+        threads=cores() if args.threads is None else args.threads,
+    )
+    console.print_json(quality(request, console.stage_bar))
+    return 0
+
+
     results: list[dict[str, Any]] = []
     code = 0
     for as_of in days:
@@ -258,3 +280,10 @@ def _who() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return f"uid {os.getuid()}" if sys.platform != "win32" else "unknown"
+def _cutoffs(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError as error:
+        raise ConfigError(f"--k: expected cutoffs, as in 10,20. Received: {text!r}") from error
+
+

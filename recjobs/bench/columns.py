@@ -1,0 +1,145 @@
+"""Columns of a split's files, checked and brought into the types that the log holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recjobs.columns import EVENT, RATING, TS, IdType
+from recjobs.dataset import BoolArray, Float32Array, Int64Array, encode_events
+from recjobs.errors import ConfigError, DataError
+from recjobs.index import arrow_type
+
+_MICROSECONDS: Final = 1_000_000
+
+
+def check_columns(path: Path, needed: Iterable[str]) -> pa.Schema:
+    """Return a file's schema; no row is read.
+
+    Raises:
+        ConfigError: There is no such file.
+        DataError: It is no Parquet file, or lacks a column.
+    """
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} can't be read as Parquet: {error}") from error
+    for name in needed:
+        if name not in schema.names:
+            raise DataError(f"{path}: expected a column {name}. Received: {schema.names}")
+    return schema
+
+
+def read_table(path: Path, needed: tuple[str, ...], wanted: tuple[str, ...] = ()) -> pa.Table:
+    """Return the needed columns of a file and those of the wanted ones that it has, rows in order.
+
+    Raises:
+        ConfigError: There is no such file.
+        DataError: It is no Parquet file, or lacks a needed column.
+    """
+    schema = check_columns(path, needed)
+    columns = [name for name in schema.names if name in {*needed, *wanted}]
+    try:
+        return pq.ParquetFile(path).read(columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} can't be read as Parquet: {error}") from error
+
+
+def id_type_of(path: Path, table: pa.Table, name: str) -> IdType:
+    """Return what a column of ids holds: ``"bigint"`` or ``"text"``.
+
+    Raises:
+        DataError: Neither.
+    """
+    found = table.schema.field(name).type
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    if pa.types.is_integer(found):
+        return "bigint"
+    if pa.types.is_string(found) or pa.types.is_large_string(found):
+        return "text"
+    raise DataError(f"{path}: expected {name} as bigint or text. Received: {found}")
+
+
+def ids_of(path: Path, table: pa.Table, name: str, expected: IdType) -> pa.Array:
+    """Return a column of ids in the type that the index holds.
+
+    Raises:
+        DataError: It is of another type, or has nulls.
+    """
+    received = id_type_of(path, table, name)
+    if received != expected:
+        raise DataError(f"{path}: expected {name} as {expected}, as in T. Received: {received}")
+    return as_ids(path, name, table[name].combine_chunks(), expected)
+
+
+def as_ids(path: Path, name: str, ids: pa.Array, expected: IdType) -> pa.Array:
+    """Return ids in the type that the index holds; see `ids_of`."""
+    if ids.null_count:
+        raise DataError(f"{path}: expected no nulls in {name}. Received: {ids.null_count}")
+    if pa.types.is_dictionary(ids.type):
+        ids = ids.dictionary_decode()
+    if len(ids) and pa.types.is_integer(ids.type) != (expected == "bigint"):
+        raise DataError(f"{path}: expected {name} as {expected}, as in T. Received: {ids.type}")
+    try:
+        return ids.cast(arrow_type(expected))
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: expected {name} as {expected}: {error}") from error
+
+
+def ratings_of(path: Path, table: pa.Table) -> Float32Array:
+    """Return the ratings; NaN where there is none.
+
+    Raises:
+        DataError: They are no numbers.
+    """
+    if RATING not in table.column_names:
+        return np.full(len(table), np.nan, dtype=np.float32)
+    try:
+        values = pc.fill_null(table[RATING].cast(pa.float64(), safe=False), float("nan"))
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: expected numbers in {RATING}: {error}") from error
+    rating: Float32Array = values.to_numpy().astype(np.float32)
+    return rating
+
+
+def times_of(path: Path, table: pa.Table) -> tuple[Int64Array, BoolArray]:
+    """Return microseconds, and which rows have a time; the others get the least.
+
+    Raises:
+        DataError: They are neither timestamps nor numbers.
+    """
+    if TS not in table.column_names or pa.types.is_null(table.schema.field(TS).type):
+        return np.zeros(len(table), dtype=np.int64), np.zeros(len(table), dtype=np.bool_)
+    column = table[TS]
+    timed = column.is_valid().to_numpy().astype(np.bool_)
+    try:
+        if pa.types.is_temporal(column.type):
+            micros = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)
+            ts = micros.cast(pa.int64())
+        else:  # epoch seconds
+            seconds = column.cast(pa.float64()) if pa.types.is_floating(column.type) else column
+            ts = pc.multiply_checked(seconds, _MICROSECONDS).cast(pa.int64(), safe=False)
+        values = pc.fill_null(ts, 0).to_numpy().astype(np.int64)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{path}: expected {TS} as a timestamp or as epoch seconds, {column.type}: {error}"
+        ) from error
+    values[~timed] = values[timed].min() if timed.any() else 0
+    return values, timed
+
+
+def events_of(table: pa.Table) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
+    """Return each row's event type, -1 without one, and the types; see `encode_events`."""
+    if EVENT not in table.column_names:
+        return np.full(len(table), -1, dtype=np.int16), ()
+    return encode_events(table[EVENT].cast(pa.string()))
