@@ -281,3 +281,4 @@ def _bench_arguments(bench: argparse.ArgumentParser) -> None:
 
 if __name__ == "__main__":
     sys.exit(main())
+    bench.add_argument("--per-user", metavar="P", help="write each user's values here, as Parquet")

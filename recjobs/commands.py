@@ -207,6 +207,7 @@ def bench(args: argparse.Namespace) -> int:
         k=_cutoffs(args.k),
         seed=args.seed,
         threads=cores() if args.threads is None else args.threads,
+        per_user=Path(args.per_user) if args.per_user else None,
     )
     console.print_json(quality(request, console.stage_bar))
     return 0

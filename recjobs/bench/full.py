@@ -102,7 +102,8 @@ def full(
         "rows_not_positive_dropped": int((~relevant).sum()),
         "candidates": int(reachable.sum()),
     }
-    return Figures(means(_values(hit, n_relevant, k), seed), counts, seconds)
+    values = _values(hit, n_relevant, k)
+    return Figures(means(values, seed), counts, seconds, wanted.users, values)
 
 
 def _relevant(fitted: Fitted, judged: Judged, relevant: BoolArray) -> _Relevant:

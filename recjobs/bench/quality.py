@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from recjobs import __version__, models
 from recjobs.bench import files, fitting, rating
 from recjobs.bench.columns import check_columns
 from recjobs.bench.figures import Figures
+from recjobs.bench.files import Judged
 from recjobs.bench.fitting import Fitted
 from recjobs.bench.full import Candidates, full
 from recjobs.bench.sampled import sampled
@@ -53,6 +56,7 @@ class Request:
         k: Cutoffs.
         seed: Of the model and of the intervals.
         threads: The model's.
+        per_user: Where to write each user's value of each metric, as Parquet.
     """
 
     train: Path
@@ -66,6 +70,7 @@ class Request:
     k: tuple[int, ...] = (10, 20)
     seed: int = 42
     threads: int = 1
+    per_user: Path | None = None
 
 
 def quality(request: Request, watch: Watch) -> dict[str, Any]:
@@ -152,6 +157,8 @@ def _check(request: Request, kind: type[models.Model]) -> None:
         raise ConfigError("--negatives goes with --protocol sampled, and it needs them")
     if request.candidates != "train" and request.protocol != "full":
         raise ConfigError(f"--candidates {request.candidates} goes with --protocol full")
+    if request.per_user is not None and request.protocol == "rating":
+        raise ConfigError("--per-user: --protocol rating has no values by user")
     if request.candidates == "items" and request.items is None:
         raise ConfigError("--candidates items needs --items")
     if not request.k or min(request.k) < 1:
@@ -172,14 +179,28 @@ def _judge(
     progress: Progress,
 ) -> Figures:
     """Open E, and N, for the first time, and judge the model."""
-    log = fitted.train.log
-    judged = files.read_judged(request.test, log)
+    judged = files.read_judged(request.test, fitted.train.log)
+    figures = _figures(request, fitted, judged, in_items, feedback, progress)
+    if request.per_user is not None:
+        ids = judged.users.decode(figures.users)
+        pq.write_table(pa.table({USER_ID: ids, **figures.values}), request.per_user)
+    return figures
+
+
+def _figures(
+    request: Request,
+    fitted: Fitted,
+    judged: Judged,
+    in_items: BoolArray | None,
+    feedback: FeedbackSettings,
+    progress: Progress,
+) -> Figures:
     if request.protocol == "rating":
         rating.check_ratings(judged)
         return rating.rating(fitted, judged, seed=request.seed)
     relevant = files.liked(judged, feedback)
     if request.negatives is not None:
-        negatives = files.read_negatives(request.negatives, log, judged)
+        negatives = files.read_negatives(request.negatives, fitted.train.log, judged)
         return sampled(
             fitted, judged, relevant, negatives, k=request.k, seed=request.seed, progress=progress
         )

@@ -73,7 +73,8 @@ def rating(fitted: Fitted, judged: Judged, *, seed: int) -> Figures:
         "rows": len(judged.owner),
         "rows_by_biases": int((~own).sum()),
     }
-    return Figures(dict(zip(("rmse", "mae"), found, strict=True)), counts, seconds)
+    metrics = dict(zip(("rmse", "mae"), found, strict=True))
+    return Figures(metrics, counts, seconds, np.zeros(0, dtype=np.int64), {})
 
 
 def _by_biases(biases: Biases, user: np.ndarray, item: np.ndarray) -> Float32Array:

@@ -82,7 +82,7 @@ def sampled(
         "rows_not_positive_dropped": int((~relevant).sum()),
         "negatives": int((negatives.indptr[users + 1] - negatives.indptr[users]).sum()),
     }
-    return Figures(means(values, seed), counts, seconds)
+    return Figures(means(values, seed), counts, seconds, users, values)
 
 
 class _Scores:

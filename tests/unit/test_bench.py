@@ -422,6 +422,20 @@ def test_what_is_printed(files: Files) -> None:
     assert files.figures("scored", "full", "--seed", "7", *sets)["metrics"] == found["metrics"]
 
 
+def test_values_by_user(files: Files) -> None:
+    train, test, _ = drawn(3, text=True)
+    files.put("train", train)
+    files.put("test", test)
+    path = files.folder / "users.parquet"
+    found = files.figures("scored", "full", "--k", "3", "--per-user", str(path))
+    table = pq.read_table(path).to_pydict()
+    ids = table.pop("user_id")
+    assert ids == sorted(set(ids))
+    assert {name: np.mean(column) for name, column in table.items()} == pytest.approx(
+        found["metrics"]
+    )
+
+
 GOOD = [(1, 1, 4.0, 1), (1, 2, 3.0, 2), (2, 1, 5.0, 1)]
 
 
@@ -438,6 +452,7 @@ GOOD = [(1, 1, 4.0, 1), (1, 2, 3.0, 2), (2, 1, 5.0, 1)]
         ({}, ["scored", "sampled"], 2, "--negatives"),
         ({}, ["scored", "rating"], 2, "the model scored predicts no ratings"),
         ({}, ["rated", "rating", "--set", "min_rating=3"], 2, "no positives"),
+        ({}, ["rated", "rating", "--per-user", "p"], 2, "no values by user"),
         ({"gone": True}, ["scored", "full"], 2, "there is no file"),
         ({"text": "no Parquet"}, ["scored", "full"], 3, "can't be read as Parquet"),
         ({"rows": [(1,)], "names": ["user_id"]}, ["scored", "full"], 3, "a column item_id"),
