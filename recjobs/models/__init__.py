@@ -43,6 +43,7 @@ REGISTRY: Final[dict[str, str]] = {
     "popular": "recjobs.models.popular:Popular",
     "item_knn": "recjobs.models.item_knn:ItemKnn",
     "ease": "recjobs.models.ease:Ease",
+    "ials": "recjobs.models.ials:Ials",
     "mf": "recjobs.models.mf:MatrixFactorization",
     "ncf": "recjobs.models.ncf:NeuralCollaborativeFiltering",
 }

@@ -28,6 +28,12 @@ class TestEase(ModelContract):
     misspelt = ("l_2", "l2")
 
 
+class TestIals(ModelContract):
+    name = "ials"
+    params: ClassVar[dict[str, Any]] = {"embedding_dim": 8}
+    misspelt = ("alpha", "alpha0")
+
+
 class TestMf(ModelContract):
     name = "mf"
     params: ClassVar[dict[str, Any]] = {**_FACTORS, "l2": 0.01}

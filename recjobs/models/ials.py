@@ -1,0 +1,150 @@
+"""iALS: matrix factorization of implicit feedback by alternating least squares.
+
+Score: p_u · q_i. Loss: the sum over positives of w (1 - p·q)², plus alpha0 times the sum over all
+pairs of (p·q)², plus l2 times every vector's squared length, scaled by how often its row occurs:
+|I_u| + alpha0 |I| for a user, |U_i| + alpha0 |U| for an item. Nothing is sampled: with one side
+fixed, the other has a least squares solution, which a few steps of conjugate gradients, started
+from the epoch before, come close enough to. In the end the users are solved for, given the items:
+a new user folds in just so.
+
+Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008; the
+regularization: Rendle, Krichene, Zhang and Koren, "Revisiting the Performance of iALS on Item
+Recommendation Benchmarks", RecSys 2022; the steps: Takács, Pilászy and Tikk, "Applications of the
+Conjugate Gradient Method for Implicit Feedback Collaborative Filtering", RecSys 2011.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+import threadpoolctl
+from pydantic import Field
+from scipy import sparse
+
+from recjobs.config import Section
+from recjobs.dataset import BoolArray, Float32Array, TrainingSet
+from recjobs.models.base import Arrays, Epoch, FactorModel, History, known_of, strengths
+from recjobs.models.relations import ItemVectors
+from recjobs.progress import Progress, silent
+from recjobs.topn import over_rows
+
+#: Rows handed to a thread at a time.
+_ROWS: Final = 128
+
+
+class IalsSettings(Section):
+    """Hyperparameters of `Ials`."""
+
+    embedding_dim: int = Field(default=192, ge=1)
+    l2: float = Field(default=0.007, gt=0)  #: per occurrence
+    alpha0: float = Field(default=0.3, gt=0)  #: the weight of every pair, a positive's being 1
+    epochs: int = Field(default=12, ge=1)
+    cg_steps: int = Field(default=3, ge=1)  #: of conjugate gradients, per row and half epoch
+    init_std: float = Field(default=0.1, gt=0)  #: the first vectors' length
+
+
+class Ials(FactorModel):
+    """Recommends by vectors whose products tell the pairs that occurred from all the others."""
+
+    name: ClassVar[str] = "ials"
+    Settings: ClassVar[type[Section]] = IalsSettings
+    settings: IalsSettings
+    user_vectors: Float32Array
+    item_vectors: Float32Array
+
+    def fit(
+        self,
+        train: TrainingSet,
+        *,
+        validation: TrainingSet | None = None,
+        epochs: int | None = None,
+        progress: Progress = silent,
+    ) -> History:
+        """Solve for users and items in turn; see `Model.fit`. The validation part is not used."""
+        train.require_rows()
+        by_user = strengths(train)
+        by_item = by_user.T.tocsr()
+        self.known_users, self.known_items = known_of(by_user)
+        rng = np.random.default_rng(self.seed)
+        users = self._first_vectors(rng, self.known_users)
+        items = self._first_vectors(rng, self.known_items)
+        steps = self.settings.cg_steps
+        done: list[Epoch] = []
+        epochs = epochs or self.settings.epochs
+        for number in range(1, epochs + 1):
+            users, _ = self._improve(by_user, users, items, steps)
+            of_users = self._ridge(by_user, items) @ np.square(users).sum(axis=1)
+            items, loss = self._improve(by_item, items, users, steps)
+            loss = (loss + float(of_users)) / by_user.nnz
+            done.append(Epoch(number, loss, None))
+            progress(number / epochs, f"epoch {number}: loss {loss:.4f}")
+        self.item_vectors = items
+        self.user_vectors = self.fold_in(by_user)
+        return History(tuple(done), len(done), "ndcg@10")
+
+    def fold_in(self, histories: sparse.csr_matrix) -> Float32Array:
+        """Return the vectors of users, who may be new ones, from what they liked.
+
+        Args:
+            histories: Strengths as of `base.strengths`, float32 CSR ``(n, n_items)``; items that
+                the model does not know say nothing.
+
+        Returns:
+            float32, ``(n, dim)``: the solution for these items; 0 for a user without history.
+        """
+        start = np.zeros((histories.shape[0], self.item_vectors.shape[1]), dtype=np.float32)
+        return self._improve(histories, start, self.item_vectors, start.shape[1])[0]
+
+    def _first_vectors(self, rng: np.random.Generator, known: BoolArray) -> Float32Array:
+        dim = self.settings.embedding_dim
+        vectors = rng.standard_normal((len(known), dim), dtype=np.float32)
+        vectors *= np.float32(self.settings.init_std / np.sqrt(dim)) * known[:, None]
+        return vectors
+
+    def _ridge(self, positives: sparse.csr_matrix, others: Float32Array) -> Float32Array:
+        """Return the weight of each row's squared length, float32 ``(n_rows,)``."""
+        n_others = int((others != 0).any(axis=1).sum())
+        occurs = np.asarray(positives.sum(axis=1, dtype=np.float64)).ravel()
+        ridge = self.settings.l2 * (occurs + self.settings.alpha0 * n_others)
+        return ridge.astype(np.float32)
+
+    def _improve(
+        self, positives: sparse.csr_matrix, rows: Float32Array, others: Float32Array, steps: int
+    ) -> tuple[Float32Array, float]:
+        """Return improved vectors of the rows, and the loss before, but for the others' ridge."""
+        from recjobs.models import ials_solver
+
+        losses = np.zeros(-(-len(rows) // _ROWS))
+        indptr = positives.indptr.astype(np.int64)
+        indices = positives.indices.astype(np.int32)
+        ridge = self._ridge(positives, others)
+        with threadpoolctl.threadpool_limits(self.threads, user_api="blas"):
+            values, vectors = np.linalg.eigh((others.T @ others).astype(np.float64))
+            basis = vectors.astype(np.float32)
+            shared = (self.settings.alpha0 * np.maximum(values, 0)).astype(np.float32)
+            others, rows = others @ basis, rows @ basis
+
+        def work(part: slice) -> None:
+            losses[part.start // _ROWS] = ials_solver.improve_rows(
+                part.start, part.stop, indptr, indices, positives.data,
+                others, shared, ridge, steps, rows,
+            )  # fmt: skip
+
+        over_rows(work, len(rows), _ROWS, threads=self.threads)
+        with threadpoolctl.threadpool_limits(self.threads, user_api="blas"):
+            return rows @ basis.T, float(losses.sum())
+
+    def factors(self) -> tuple[Float32Array, Float32Array]:
+        """Return the users' and the items' vectors."""
+        return self.user_vectors, self.item_vectors
+
+    def relation(self) -> ItemVectors:
+        """Return the items' vectors."""
+        return ItemVectors.of(self.item_vectors, self.known_items)
+
+    def _state(self) -> Arrays:
+        return {"users": self.user_vectors, "items": self.item_vectors}
+
+    def _restore(self, arrays: Arrays) -> None:
+        self.user_vectors, self.item_vectors = arrays["users"], arrays["items"]

@@ -1,0 +1,110 @@
+"""Implicit ALS against dense linear algebra."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from logs import every, log_of
+from recjobs import models
+from recjobs.config import FeedbackSettings
+from recjobs.dataset import TrainingSet, training_set
+from recjobs.models.base import strengths
+from recjobs.models.ials import Ials
+
+PARAMS: dict[str, Any] = {"embedding_dim": 4, "l2": 0.02, "alpha0": 0.1, "cg_steps": 4}
+
+
+def some_set(seed: int = 0, n_users: int = 30, n_items: int = 12) -> TrainingSet:
+    rng = np.random.default_rng(seed)
+    rows = [
+        (user, item, float(day), None, "buy")
+        for user in range(n_users)
+        for item in range(n_items)
+        for day in range(rng.integers(0, 4) - 1)
+    ]
+    feedback = FeedbackSettings(event_weights={"buy": 1.0})
+    log = log_of(rows, users=[n_users], items=[n_items])
+    return training_set(log, every(log), 10**15, feedback)
+
+
+def fitted(train: TrainingSet, **params: Any) -> Ials:
+    model = models.make("ials", {**PARAMS, **params}, seed=1, threads=2)
+    model.fit(train)
+    assert isinstance(model, Ials)
+    return model
+
+
+def dense_solution(x: np.ndarray, others: np.ndarray, n_others: int) -> np.ndarray:
+    """Each row's vector by the normal equations."""
+    gram = PARAMS["alpha0"] * others.T @ others
+    rows = []
+    for weight in x:
+        ridge = PARAMS["l2"] * (weight.sum() + PARAMS["alpha0"] * n_others)
+        matrix = gram + others.T @ (weight[:, None] * others) + ridge * np.eye(others.shape[1])
+        rows.append(np.linalg.solve(matrix, others.T @ weight))
+    return np.array(rows)
+
+
+def loss_of(x: np.ndarray, users: np.ndarray, items: np.ndarray) -> float:
+    score = users @ items.T
+    known_users, known_items = (x.sum(axis=axis) > 0 for axis in (1, 0))
+    of_users = x.sum(axis=1) + PARAMS["alpha0"] * known_items.sum()
+    of_items = x.sum(axis=0) + PARAMS["alpha0"] * known_users.sum()
+    return float(
+        (x * (1 - score) ** 2).sum()
+        + PARAMS["alpha0"] * (score**2).sum()
+        + PARAMS["l2"] * (of_users @ (users**2).sum(1) + of_items @ (items**2).sum(1))
+    )
+
+
+def test_users_are_the_least_squares_solution_given_the_items() -> None:
+    train = some_set()
+    model = fitted(train)
+    x = strengths(train).toarray().astype(np.float64)
+    users, items = model.factors()
+    expected = dense_solution(x, items.astype(np.float64), 12)
+    np.testing.assert_allclose(users, expected, atol=2e-4)
+    assert not users[-1].any()  # nothing is known of this user,
+    assert not items[-1].any()  # nor of this item
+
+
+def test_epochs_end_where_alternating_exact_solutions_end() -> None:
+    train = some_set()
+    x = strengths(train).toarray().astype(np.float64)
+    users, items = fitted(train, epochs=300).factors()
+    wanted_items = dense_solution(x.T, users.astype(np.float64), 30)
+    np.testing.assert_allclose(users @ items.T, users @ wanted_items.T, atol=2e-3)
+
+
+def test_the_loss_is_the_objective_and_falls() -> None:
+    train = some_set()
+    x = strengths(train).toarray().astype(np.float64)
+    model = models.make("ials", {**PARAMS, "epochs": 30}, seed=1, threads=2)
+    losses = [epoch.loss for epoch in model.fit(train).epochs]
+    assert (np.diff(losses) <= 1e-6).all()
+    assert isinstance(model, Ials)
+    reached = loss_of(x, *(v.astype(np.float64) for v in model.factors())) / np.count_nonzero(x)
+    assert losses[-1] == pytest.approx(reached, rel=0.01)
+
+
+def test_a_new_user_folds_in_as_one_of_the_same_history() -> None:
+    train = some_set()
+    model = fitted(train)
+    histories = strengths(train)[[3, 5]]
+    np.testing.assert_allclose(model.fold_in(histories), model.user_vectors[[3, 5]], atol=1e-5)
+    nobody = sparse.csr_matrix((1, train.n_items), dtype=np.float32)
+    assert not model.fold_in(nobody).any()
+
+
+def test_threads_do_not_change_the_vectors_of_a_row() -> None:
+    train = some_set(n_users=700)
+    one, two = (models.make("ials", PARAMS, seed=1, threads=threads) for threads in (1, 2))
+    one.fit(train)
+    two.fit(train)
+    assert isinstance(one, Ials)
+    assert isinstance(two, Ials)
+    np.testing.assert_allclose(one.user_vectors, two.user_vectors, atol=1e-4)
