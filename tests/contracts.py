@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from logs import every, log_of
 from recjobs import models
 from recjobs.config import FeedbackSettings
-from recjobs.dataset import Float32Array, Int32Array, SeenItems, TrainingSet, training_set
+from recjobs.dataset import (
+    Float32Array,
+    Int32Array,
+    Interactions,
+    SeenItems,
+    TrainingSet,
+    training_set,
+)
 from recjobs.errors import ConfigError, DataError
+from recjobs.features import Features, from_table
 from recjobs.score import top_n
 
 _SIZE = 24
 _AS_OF = 400 * 86_400_000_000
+
+
+def colours(log: Interactions) -> Features:
+    """What is known of an item: its colour."""
+    ids = log.items.ids.to_pylist()
+    colour = pa.array(["black" if item % 2 else "white" for item in ids], pa.string())
+    return from_table(pa.table({"item_id": log.items.ids, "colour": colour}), log.items)
 
 
 class ModelContract:
@@ -27,6 +44,7 @@ class ModelContract:
         feedback: What it is fitted on.
         params: Hyperparameters that suit a set as small as the checkerboard.
         personal: False for a model that gives everyone the same list.
+        features: True for a model that needs to know something of the items.
         misspelt: A hyperparameter that is nearly one of the model's, and that one.
     """
 
@@ -34,6 +52,7 @@ class ModelContract:
     feedback: ClassVar[str] = "implicit"
     params: ClassVar[dict[str, Any]] = {}
     personal: ClassVar[bool] = True
+    features: ClassVar[bool] = False
     misspelt: ClassVar[tuple[str, str]]
 
     def test_finds_the_withheld_item_of_a_checkerboard(self) -> None:
@@ -87,9 +106,8 @@ class ModelContract:
 
     def test_a_user_without_history_gets_the_popular_list(self) -> None:
         rows = [(user, item, float(user), 5.0) for user in range(4) for item in range(3 - user % 2)]
-        train = training_set(
-            log_of(rows, users=[9]), every(log_of(rows)), _AS_OF, self.feedback_settings()
-        )
+        log = self.log_of(rows, users=[9])
+        train = training_set(log, every(log), _AS_OF, self.feedback_settings())
         lists = next(self.blocks(self.fitted(train, epochs=1), train, 3, 100))
         assert lists.n_model[-1] == 0
         assert lists.item_idx[-1].tolist() == [0, 1, 2]
@@ -158,8 +176,15 @@ class ModelContract:
 
     def set_of(self, rows: list[tuple[Any, ...]]) -> TrainingSet:
         """All of the rows as a training set."""
-        log = log_of(rows)
+        log = self.log_of(rows)
         return training_set(log, every(log), _AS_OF, self.feedback_settings())
+
+    def log_of(
+        self, rows: list[tuple[Any, ...]], *, users: list[int] | None = None
+    ) -> Interactions:
+        """The rows as a log, and users without a row."""
+        log = log_of(rows, users=users or [])
+        return replace(log, item_features=colours(log)) if self.features else log
 
     def fitted(self, train: TrainingSet, *, epochs: int | None = None) -> models.Model:
         """The model, fitted."""

@@ -46,6 +46,9 @@ REGISTRY: Final[dict[str, str]] = {
     "ials": "recjobs.models.ials:Ials",
     "mf": "recjobs.models.mf:MatrixFactorization",
     "ncf": "recjobs.models.ncf:NeuralCollaborativeFiltering",
+    "content": "recjobs.models.content:Content",
+    "gru4rec": "recjobs.models.gru4rec:Gru4Rec",
+    "sasrec": "recjobs.models.sasrec:SasRec",
 }
 
 

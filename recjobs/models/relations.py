@@ -77,7 +77,7 @@ class ItemVectors:
         """Return the candidates with the greatest cosine, the item itself left out."""
         known: BoolArray = (self.unit != 0).any(axis=1)
         ranker = FactorRanker(self.unit, candidates & known)
-        found, score = ranker.top_n(self.unit, items, _itself(len(self.unit)), n)
+        found, score = ranker.top_n(self.unit, items, itself(len(self.unit)), n)
         return _only(known[items], found, score)
 
 
@@ -130,7 +130,7 @@ class SparseItemItem:
         """Return the candidates with the greatest weight."""
         rows = self.weights[items].toarray()
         rows[rows <= 0] = -np.inf
-        return top_n_of_scores(rows, items, _itself(self.weights.shape[0]), candidates, n)
+        return top_n_of_scores(rows, items, itself(self.weights.shape[0]), candidates, n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +195,10 @@ class DenseItemItem:
         has = np.flatnonzero(column >= 0)
         weight = self.weights[column[has]]
         rows[has[:, None], self.item_of] = np.where(weight > 0, weight, -np.inf)
-        return top_n_of_scores(rows, items, _itself(self.n_items), candidates, n)
+        return top_n_of_scores(rows, items, itself(self.n_items), candidates, n)
 
 
-def _itself(n: int) -> SeenItems:
+def itself(n: int) -> SeenItems:
     """Return "seen items" that keep every item out of its own list."""
     indptr: Int64Array = np.arange(n + 1, dtype=np.int64)
     return SeenItems(indptr, np.arange(n, dtype=np.int32))

@@ -1,0 +1,222 @@
+"""Recommendation by content: what is like the things that a user liked.
+
+Score: cos(p_u, f_i) + ``popularity`` m(f_i). f_i is the item's row of words, categories and numbers
+(see `recjobs.models.feature_rows`); p_u the mean of the rows of what the user liked, each weighted
+by its strength and halved per ``half_life_days`` before the user's last interaction, plus
+``own_features`` times the row of the user's own text and categories. m is a ridge regression of
+the log popularity on the rows: how popular an item with such features is to be expected to be.
+Everything is known of an item without any interaction, so new items are recommended as well as old
+ones. Nothing is sampled. Lops, de Gemmis and Semeraro, "Content-based Recommender Systems",
+Recommender Systems Handbook, 2011; Hoerl and Kennard, "Ridge Regression", 1970.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+from scipy.sparse.linalg import lsmr
+
+from recjobs.columns import MICROSECONDS_PER_DAY
+from recjobs.config import Section
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems, TrainingSet
+from recjobs.errors import ConfigError
+from recjobs.models.base import (
+    CLOSED_FORM,
+    Arrays,
+    BlockModel,
+    History,
+    csr_arrays,
+    csr_of,
+    strengths,
+)
+from recjobs.models.feature_rows import FeatureRows, unit_rows
+from recjobs.models.relations import SparseItemItem, itself
+from recjobs.progress import Progress, silent
+from recjobs.topn import TILE_USERS, over_rows, top_n_of_scores
+
+
+class ContentSettings(Section):
+    """Hyperparameters of `Content`."""
+
+    text: float = Field(default=1.5, ge=0)  #: weight of the words in an item's row
+    categories: float = Field(default=1.0, ge=0)  #: weight of its categories
+    numbers: float = Field(default=1.0, ge=0)  #: weight of its numbers
+    half_life_days: float | None = Field(default=365.0, gt=0)  #: what was liked counts half
+    own_features: float = Field(default=1.0, ge=0)  #: weight of the user's own text and categories
+    popularity: float = Field(default=0.25, ge=0)  #: weight of the popularity to be expected
+    l2: float = Field(default=10.0, gt=0)  #: of the regression that expects it
+
+
+class Content(BlockModel):
+    """Recommends items whose features are those of what the user liked."""
+
+    name: ClassVar[str] = "content"
+    Settings: ClassVar[type[Section]] = ContentSettings
+    settings: ContentSettings
+    _history: sparse.csr_matrix
+    _rows: sparse.csr_matrix
+    _by_feature: sparse.csr_matrix
+    _own: sparse.csr_matrix
+    _expected: Float32Array
+
+    def fit(
+        self,
+        train: TrainingSet,
+        *,
+        validation: TrainingSet | None = None,
+        epochs: int | None = None,
+        progress: Progress = silent,
+    ) -> History:
+        """Turn features into rows; see `Model.fit`."""
+        train.require_rows()
+        require_item_features(train, self.name)
+        settings = self.settings
+        by_items = FeatureRows(
+            train.log.item_features,
+            text=settings.text,
+            categories=settings.categories,
+            numbers=settings.numbers,
+        )
+        self._rows = _wide(by_items.rows(train.log.item_features))
+        self.known_items = np.diff(self._rows.indptr) > 0
+        progress(0.5, f"{self.known_items.sum():,} items with {self._rows.shape[1]:,} features")
+        self._by_feature = _wide(self._rows.T.tocsr())
+        liked = strengths(train)
+        self._expected = self._expected_popularity(np.asarray(liked.sum(axis=0)).ravel())
+        self._history = _halved(liked, train, settings.half_life_days)
+        self._own = self._rows[:0]
+        if len(train.log.user_features):
+            self._own = _wide(by_items.rows(train.log.user_features, numbers=False))
+        self.known_users = self._known_users()
+        return CLOSED_FORM
+
+    def score_block(self, user_idx: Int32Array) -> Float32Array:
+        """Return scores; see `BlockModel.score_block`."""
+        profiles = _wide(unit_rows(self._profiles(user_idx)))
+        likeness = SparseItemItem(profiles, self._by_feature)
+        scores = likeness.scores(np.arange(len(user_idx), dtype=np.int32))
+        scores[np.isneginf(scores)] = 0
+        scores += self._expected
+        scores[:, ~self.known_items] = -np.inf
+        return scores
+
+    def relation(self) -> FeatureRelation:
+        """Return how items relate: by the cosine of their rows."""
+        return FeatureRelation(self._history, self._rows)
+
+    def _profiles(self, users: Int32Array) -> sparse.csr_matrix:
+        liked: sparse.csr_matrix = unit_rows(self._history[users] @ self._rows)
+        if self._own.shape[0]:
+            liked = liked + self._own[users] * np.float32(self.settings.own_features)
+        return liked
+
+    def _known_users(self) -> BoolArray:
+        """Return who has a profile: who liked something with features, or has some themselves."""
+        likes: BoolArray = self._history @ self.known_items.astype(np.float32) > 0
+        if self._own.shape[0] and self.settings.own_features:
+            likes |= np.diff(self._own.indptr) > 0
+        return likes
+
+    def _expected_popularity(self, popular: Float32Array) -> Float32Array:
+        """Return the part of each item's score that its popularity to be expected makes."""
+        some = np.flatnonzero((popular > 0) & self.known_items)
+        target = np.log1p(popular[some])
+        target -= target.mean() if len(some) else 0
+        rows = self._rows[some].astype(np.float64)
+        weights = lsmr(rows, target, damp=np.sqrt(self.settings.l2), atol=1e-6, btol=1e-6)[0]
+        expected = self.settings.popularity * (self._rows @ weights)
+        return np.asarray(expected, dtype=np.float32)
+
+    def _state(self) -> Arrays:
+        return {
+            **csr_arrays("history", self._history),
+            **csr_arrays("rows", self._rows),
+            **csr_arrays("own", self._own),
+            "dim": np.array(self._rows.shape[1]),
+            "expected": self._expected,
+        }
+
+    def _restore(self, arrays: Arrays) -> None:
+        n_users, n_items, dim = len(self.known_users), len(self.known_items), int(arrays["dim"])
+        self._history = csr_of("history", arrays, (n_users, n_items))
+        self._rows = csr_of("rows", arrays, (n_items, dim))
+        self._by_feature = _wide(self._rows.T.tocsr())
+        self._own = csr_of("own", arrays, (len(arrays["own_indptr"]) - 1, dim))
+        self._expected = arrays["expected"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRelation:
+    """Items relate by the cosine of their features.
+
+    Attributes:
+        history: What each user liked and how much, float32 CSR ``(n_users, n_items)``.
+        rows: Of length 1, float32 CSR ``(n_items, dim)``.
+    """
+
+    history: sparse.csr_matrix
+    rows: sparse.csr_matrix
+
+    def because(self, lists: Int32Array, users: Int32Array, history: SeenItems) -> Int32Array:
+        """Return the item with the greatest contribution, from the model's own histories."""
+        from recjobs.models import content_kernels
+
+        x, f = self.history, self.rows
+        out = np.full_like(lists, -1)
+
+        def work(part: slice) -> None:
+            content_kernels.because_of_rows(
+                lists[part], users[part], x.indptr, x.indices, x.data,
+                f.indptr, f.indices, f.data, f.shape[1], out[part],
+            )  # fmt: skip
+
+        over_rows(work, len(users), TILE_USERS)
+        return out
+
+    def similar(
+        self, items: Int32Array, candidates: BoolArray, n: int
+    ) -> tuple[Int32Array, Float32Array]:
+        """Return the candidates with the greatest cosine."""
+        scores = (self.rows[items] @ self.rows.T).toarray()
+        scores[scores <= 0] = -np.inf
+        return top_n_of_scores(scores, items, itself(self.rows.shape[0]), candidates, n)
+
+
+def require_item_features(train: TrainingSet, model: str) -> None:
+    """Refuse a training set whose items have no features.
+
+    Raises:
+        ConfigError: Nothing is known of any item.
+    """
+    if not train.log.item_features.given.any():
+        raise ConfigError(
+            f"model.name: {model} needs to know something of the items. Received: no features. "
+            'Set source.items.text, categories or numbers, such as text = ["title"].'
+        )
+
+
+def _halved(
+    liked: sparse.csr_matrix, train: TrainingSet, half_life_days: float | None
+) -> sparse.csr_matrix:
+    """Halve a user's strengths for every half-life before the last interaction that is liked."""
+    if half_life_days is not None and liked.nnz:
+        ts = train.ts[train.positive & train.trained[train.user_idx]]
+        size = np.diff(liked.indptr)
+        some = np.flatnonzero(size)
+        last = np.repeat(np.maximum.reduceat(ts, liked.indptr[some]), size[some])
+        age_days = (last - ts) / MICROSECONDS_PER_DAY
+        liked.data *= np.exp2(-age_days / half_life_days).astype(np.float32)
+    return liked
+
+
+def _wide(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return the matrix with the index types that the kernels are compiled for."""
+    matrix.sort_indices()
+    matrix.data = matrix.data.astype(np.float32, copy=False)
+    matrix.indptr = matrix.indptr.astype(np.int64)
+    matrix.indices = matrix.indices.astype(np.int32)
+    return matrix

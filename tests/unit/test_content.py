@@ -1,0 +1,148 @@
+"""Content: features as rows, and lists made of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from logs import every, log_of
+from recjobs import models
+from recjobs.columns import MICROSECONDS_PER_DAY as DAY
+from recjobs.config import FeedbackSettings
+from recjobs.dataset import Interactions, SeenItems, TrainingSet, training_set
+from recjobs.errors import ConfigError
+from recjobs.features import from_table
+from recjobs.models.feature_rows import FeatureRows
+from recjobs.score import top_n
+
+ITEMS = pa.table(
+    {
+        "item_id": [1, 2, 3, 4, 5, 6],
+        "title": ["Star Wars", "Star Trek", "Star Gate", "Love Story", "Love Actually", "A Love"],
+        "genres": ["Sci-Fi", "Sci-Fi", "Sci-Fi|War", "Drama", "Drama|Comedy", None],
+        "year": [1977.0, 1979.0, 1994.0, None, 2003.0, 1970.0],
+    }
+)
+#: 3 and 6 are new.
+ROWS = [(1, 1, 1.0), (1, 4, 400.0), (2, 4, 2.0), (2, 5, 3.0), (3, 2, 1.0)]
+
+
+def known(log: Interactions, table: pa.Table = ITEMS) -> Interactions:
+    return replace(log, item_features=from_table(table, log.items))
+
+
+def train_of(log: Interactions) -> TrainingSet:
+    log = replace(log, item_created=np.zeros(len(log.items), dtype=np.int64))
+    return training_set(log, every(log), 500 * DAY, FeedbackSettings())
+
+
+def fitted(train: TrainingSet, **params: Any) -> models.Model:
+    model = models.make("content", params, seed=1, threads=1)
+    model.fit(train)
+    return model
+
+
+def lists(model: models.Model, train: TrainingSet, n: int = 4) -> list[list[int]]:
+    """Everybody's lists as ids, the model's entries alone."""
+    users = np.arange(train.n_users, dtype=np.int32)
+    seen = SeenItems(train.indptr, train.item_idx)
+    (block,) = top_n(model, train, users, seen, train.candidates, n, block_users=100)
+    return [
+        train.items.decode(row[:own]).to_pylist()
+        for row, own in zip(block.item_idx, block.n_model, strict=True)
+    ]
+
+
+def test_new_items_are_recommended_by_what_they_are() -> None:
+    train = train_of(known(log_of(ROWS, items=[3, 6])))
+    model = fitted(train, popularity=0.0)
+    found = lists(model, train)
+    assert found[1] == [6, 2, 1, 3] or found[1][0] == 6  # who loves love stories
+    assert set(found[2][:2]) == {1, 3}  # who watched Star Trek
+    relation = model.relation()
+    assert relation is not None
+    new = train.items.encode(pa.array([3, 6])).reshape(1, 2)
+    users = train.users.encode(pa.array([1]))
+    because = relation.because(new, users, SeenItems(train.indptr, train.item_idx))
+    assert train.items.decode(because[0]).to_pylist() == [1, 4]
+
+
+def test_what_was_liked_long_ago_counts_less() -> None:
+    train = train_of(known(log_of(ROWS, items=[3, 6])))
+    ever, lately = (fitted(train, popularity=0.0, half_life_days=days) for days in (None, 30.0))
+    space, love = train.items.encode(pa.array([2, 5]))
+    user = train.users.encode(pa.array([1]))
+    scores = [model.score_block(user)[0] for model in (ever, lately)]  # type: ignore[attr-defined]
+    assert scores[1][love] - scores[1][space] > scores[0][love] - scores[0][space]
+
+
+def test_a_user_without_history_is_known_by_their_own_text() -> None:
+    log = known(log_of(ROWS, users=[8, 9], items=[3, 6]))
+    queries = pa.table({"user_id": [8, 9], "queries": ["space stars, star wars", "zzz nothing"]})
+    log = replace(log, user_features=from_table(queries, log.users))
+    train = train_of(log)
+    model = fitted(train, popularity=0.0)
+    assert model.known_users.tolist() == [True, True, True, True, False]
+    assert set(lists(model, train)[3][:3]) == {1, 2, 3}
+    assert not fitted(train, own_features=0.0).known_users[3]
+
+
+def test_an_item_without_features_is_left_to_the_fallback() -> None:
+    train = train_of(known(log_of([*ROWS, (3, 7, 2.0)])))
+    model = fitted(train)
+    assert train.items.decode(np.flatnonzero(~model.known_items)).to_pylist() == [7]
+    assert all(7 not in row for row in lists(model, train, 9))
+
+
+def test_popular_features_are_expected_to_be_popular() -> None:
+    rows = [(user, item, 1.0) for user in range(30) for item in (4, 5)] + [(50, 1, 1.0), (51, 2, 1)]
+    train = train_of(known(log_of(rows, items=[3, 6])))
+    model = fitted(train, popularity=0.5, l2=0.1)
+    found = lists(model, train, 2)
+    assert found[-1] == [4, 5]  # though they watched Star Trek
+    assert lists(fitted(train, popularity=0.0), train, 2)[-1] == [1, 3]
+
+
+def test_without_features_the_model_says_what_to_set() -> None:
+    with pytest.raises(ConfigError, match=r"content needs to know .*Set source.items.text, categ"):
+        fitted(train_of(log_of(ROWS)))
+
+
+def test_own_features_survive_saving(tmp_path: Path) -> None:
+    log = known(log_of(ROWS, users=[8]))
+    queries = pa.table({"user_id": [8], "queries": ["star wars"]})
+    train = train_of(replace(log, user_features=from_table(queries, log.users)))
+    model = fitted(train)
+    model.save(tmp_path)
+    assert lists(models.load("content", tmp_path), train) == lists(model, train)
+
+
+def test_words_weigh_as_scikit_learn_has_them() -> None:
+    log = log_of([(1, item, 1.0) for item in range(1, 7)])
+    features = from_table(ITEMS, log.items)
+    rows = FeatureRows(features, categories=0.0, numbers=0.0).rows(features)
+    vectorizer = TfidfVectorizer(sublinear_tf=True)
+    expected = vectorizer.fit_transform(ITEMS["title"].to_pylist())
+    width = len(vectorizer.vocabulary_)
+    np.testing.assert_allclose(rows[:, :width].toarray(), expected.toarray(), rtol=1e-5)
+    assert rows[:, width:].nnz == 0
+
+
+def test_near_numbers_are_alike_and_far_ones_are_not() -> None:
+    table = pa.table({"item_id": list(range(100)), "price": [float(n**3) for n in range(100)]})
+    log = log_of([(1, item, 1.0) for item in range(100)])
+    features = from_table(table, log.items)
+    rows = FeatureRows(features).rows(features)
+    likeness = (rows @ rows.T).toarray()
+    np.testing.assert_allclose(np.diag(likeness), 1, rtol=1e-5)
+    assert likeness[50, 52] > 0.9
+    assert likeness[50, 95] == 0
+    constant = pa.table({"item_id": list(range(100)), "price": [3.0] * 100})
+    flat = from_table(constant, log.items)
+    assert FeatureRows(flat).rows(flat).shape == (100, 0)
