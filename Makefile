@@ -19,7 +19,7 @@ export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: help
 help:  ## list these commands
-	@awk 'BEGIN { FS = ":.*  ## " } /^[a-z-]+:.*  ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*  ## " } /^[a-z-]+:.*  ## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: venv
 venv: $(READY)  ## make .venv with everything that is locked
@@ -51,6 +51,10 @@ check: $(READY)  ## lint, format, types, layers, SQL
 .PHONY: bench
 bench: $(BENCH_READY)  ## compare with others' methods in one run
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py $(ARGS)
+
+.PHONY: bench-quality
+bench-quality: $(READY)  ## every family on splits of real data, into docs/quality.md; resumable, hours
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/quality.py $(ARGS)
 
 .PHONY: lock
 lock:  ## resolve requirements.lock anew (needs uv)

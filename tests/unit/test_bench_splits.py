@@ -1,0 +1,88 @@
+"""The splits of `make bench-quality`, on rows small enough to check by eye."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks import quality_page
+from benchmarks import quality_splits as splits
+from recjobs.models import REGISTRY
+
+#: user_id, item_id, ts: user 1's last two tie, and the later row is the last.
+ROWS = [(1, 10, 5), (1, 11, 9), (2, 10, 4), (1, 12, 9), (2, 13, 3), (2, 14, 1), (3, 15, 2)]
+
+
+def carved(carve, folder: Path) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:  # type: ignore[no-untyped-def]
+    names = ("user_id", "item_id", "ts")
+    rows = pa.table(dict(zip(names, map(pa.array, zip(*ROWS, strict=True)), strict=True)))
+    carve(rows, folder)
+    parts = (pq.read_table(folder / f"{part}.parquet").to_pylist() for part in ("train", "test"))
+    train, test = ([tuple(row.values()) for row in part] for part in parts)
+    assert sorted(train + test) == sorted(ROWS)
+    assert train == [row for row in ROWS if row in train]  # the order of rows is kept
+    return train, test
+
+
+def test_last_of_each(tmp_path: Path) -> None:
+    _, test = carved(splits.last_of_each, tmp_path)
+    assert test == [(2, 10, 4), (1, 12, 9), (3, 15, 2)]
+    negatives = pq.read_table(tmp_path / "negatives.parquet").to_pylist()
+    assert {row["user_id"]: sorted(row["negatives"]) for row in negatives} == {
+        1: [13, 14, 15], 2: [11, 12, 15], 3: [10, 11, 12, 13, 14],
+    }  # fmt: skip
+
+
+def test_some_of_each(tmp_path: Path) -> None:
+    _, test = carved(splits.some_of_each, tmp_path)
+    assert sorted(row[0] for row in test) == [1, 2]  # user 3 keeps the only row there is
+
+
+def test_new_users_and_new_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, items = carved(splits.new_items, tmp_path)
+    assert len({row[1] for row in items}) == 1
+    monkeypatch.setattr(splits.np.random, "default_rng", lambda seed: _Reversed())
+    rows = [(user, 10 * user + n, n) for n in (2, 0, 1) for user in range(5)]
+    monkeypatch.setitem(globals(), "ROWS", rows)
+    train, users = carved(splits.new_users(1), tmp_path)
+    assert users == [(4, 42, 2), (4, 41, 1)]
+    assert (4, 40, 0) in train
+
+
+class _Reversed:
+    def permutation(self, values):  # type: ignore[no-untyped-def]
+        return values[::-1]
+
+
+def test_last_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "_DAY", 1)
+    _, test = carved(splits.last_days(4), tmp_path)
+    assert test == [(1, 10, 5), (1, 11, 9), (1, 12, 9)]
+
+
+def test_every_family_of_the_registry_is_measured_somewhere() -> None:
+    assert set(REGISTRY) <= {model for split in splits.SPLITS.values() for model in split.models}
+
+
+def test_the_page_shows_what_is_measured_and_what_is_not(tmp_path: Path) -> None:
+    page = tmp_path / "quality.md"
+    page.write_text(f"before\n{quality_page.START}\nold\n{quality_page.END}\nafter\n")
+    metrics = {"hit_rate@10": 0.7, "ndcg@10": 0.4}
+    result = {
+        "metrics": metrics, "intervals": {name: [0.1, 0.9] for name in metrics}, "counts": {},
+        "fit_seconds": 2.0, "score_seconds": 1.0, "peak_memory_mb": 512.0, "threads": 1,
+    }  # fmt: skip
+    cell = {"result": result, "preset": {"l2": 3.0}, "cores": 2, "date": "2026-01-02"}
+    quality_page.write(page, {"ml-1m-99": {"ease": [cell]}}, {"gowalla": ["mf"]}, "# presets")
+    text = page.read_text()
+    assert "| `ease` | 0.7000 [0.1000, 0.9000] | 0.4000" in text
+    assert "l2 = 3.0" in text
+    assert "Not measured yet: mf." in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    quality_page.write(page, {}, {}, "")
+    assert "`ease`" not in page.read_text()
