@@ -122,8 +122,7 @@ def overrides(params: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Return the settings that the parameters replace, by dotted key; none where they agree."""
     found: dict[str, Any] = {}
     if params["model"] not in (None, settings.model.name):
-        # Hyperparameters are a model's own: another one takes its defaults.
-        found |= {"model.name": params["model"], "model.params": {}}
+        found["model.name"] = params["model"]
     if params["n"] not in (None, settings.score.n):
         found["score.n"] = params["n"]
     return found

@@ -71,7 +71,10 @@ class RunFolder:
         self.url = f"{root.rstrip('/')}/run-{run_id}"
         self.run_id = run_id
         self._home = home
-        self._fs, self._path = fsspec.core.url_to_fs(self.url)
+        try:
+            self._fs, self._path = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"artifacts.root: {root} can't be opened: {error}") from error
         self._local = isinstance(self._fs, LocalFileSystem)
         self._verified: set[str] = set()
         self._cache: Path | None = None
@@ -97,10 +100,13 @@ class RunFolder:
     def writing(self, stage: str) -> Iterator[StageOutput]:
         """Give a scratch folder to fill, and commit it where the block ends without an error."""
         started = time.monotonic()
-        if self._local:
-            Path(self._path).mkdir(parents=True, exist_ok=True)
         parent = self._path if self._local else None
-        scratch = Path(tempfile.mkdtemp(prefix=f".{stage}-", dir=parent))
+        try:
+            if parent:
+                Path(parent).mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{stage}-", dir=parent))
+        except OSError as error:
+            raise ConfigError(f"artifacts.root: {self.url} can't be written: {error}") from error
         try:
             output = StageOutput(scratch)
             yield output

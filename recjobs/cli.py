@@ -183,7 +183,8 @@ def _parser() -> argparse.ArgumentParser:
             description=f"{line[0].upper()}{line[1:]}.\n\n{text}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parsers[name].add_argument("--json", action="store_true", help="print JSON for machines")
+        if name != "demo":
+            parsers[name].add_argument("--json", action="store_true", help="JSON for machines")
         if name not in ("init", "bench", "demo"):
             parsers[name].add_argument(
                 "--config",
@@ -193,6 +194,14 @@ def _parser() -> argparse.ArgumentParser:
             )
     _arguments(parsers)
     return parser
+
+
+def _positive(text: str) -> int:
+    """Return a whole number that a bigint holds, from 1."""
+    number = int(text)
+    if not 0 < number < 2**63:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1. Received: {text}")
+    return number
 
 
 def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
@@ -224,9 +233,9 @@ def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
     parsers["backfill"].add_argument("--until", required=True, help="the end, not included")
 
     parsers["stage"].add_argument("name", help="extract, validate, index, train, …")
-    parsers["stage"].add_argument("--run", type=int, required=True, help="the run's id")
+    parsers["stage"].add_argument("--run", type=_positive, required=True, help="the run's id")
 
-    parsers["status"].add_argument("--limit", type=int, default=10, help="how many runs")
+    parsers["status"].add_argument("--limit", type=_positive, default=10, help="how many runs")
 
     rollback = parsers["rollback"]
     rollback.add_argument("--why", default="", help="kept in the table publication")
@@ -234,11 +243,11 @@ def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
     pinning.add_argument("--pin", action="store_true", help="and stop later promotions")
     pinning.add_argument("--unpin", action="store_true", help="only let promotions happen again")
 
-    parsers["promote"].add_argument("run", type=int, help="the run's id")
+    parsers["promote"].add_argument("run", type=_positive, help="the run's id")
     parsers["promote"].add_argument("--why", required=True, help="kept in the table publication")
 
     parsers["show"].add_argument("user", help="a user's id, as the source spells it")
-    parsers["show"].add_argument("-n", type=int, default=10, help="how many items")
+    parsers["show"].add_argument("-n", type=_positive, default=10, help="how many items")
 
     _bench_arguments(parsers["bench"])
 
@@ -276,9 +285,9 @@ def _bench_arguments(bench: argparse.ArgumentParser) -> None:
     )
     bench.add_argument("--k", default="10,20", help="cutoffs (default: 10,20)")
     bench.add_argument("--seed", type=int, default=42, help="of all that is random (default: 42)")
+    bench.add_argument("--per-user", metavar="P", help="write each user's values here, as Parquet")
     bench.add_argument("--threads", type=int, help="of the fit (default: every core)")
 
 
 if __name__ == "__main__":
     sys.exit(main())
-    bench.add_argument("--per-user", metavar="P", help="write each user's values here, as Parquet")

@@ -6,7 +6,7 @@ import argparse
 import getpass
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -31,9 +31,15 @@ def init(args: argparse.Namespace) -> int:
     if args.json:
         console.print_json({"toml": text})
     elif args.output:
-        if Path(args.output).exists():
-            raise ConfigError(f"{args.output} is there already: move it away, or name another file")
-        Path(args.output).write_text(text, encoding="utf-8")
+        try:
+            with Path(args.output).open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError as error:
+            raise ConfigError(
+                f"{args.output} is there already: move it away, or name another file"
+            ) from error
+        except OSError as error:
+            raise ConfigError(f"--output: {args.output} can't be written: {error}") from error
         console.err.print(f"wrote {args.output}; next: recjobs doctor --config {args.output}")
     else:
         print(text, end="")
@@ -64,7 +70,11 @@ def migrate(args: argparse.Namespace) -> int:
 
     settings = load_settings(args.config)
     if args.print_sql:
-        print(migrations.script(settings, roles=not args.no_roles), end="")
+        script = migrations.script(settings, roles=not args.no_roles)
+        if args.json:
+            console.print_json({"schema": settings.job.db_schema, "sql": script})
+        else:
+            print(script, end="")
         return 0
     applied = migrations.migrate(settings, roles=not args.no_roles)
     if args.json:
@@ -112,12 +122,13 @@ def stage(args: argparse.Namespace) -> int:
 def status(args: argparse.Namespace) -> int:
     """Show what is live and the newest runs."""
     store = pipeline.run_store(load_settings(args.config))
-    live, runs = store.live(), store.latest(args.limit)
+    live, pin, runs = store.live(), store.pin(), store.latest(args.limit)
     publications = store.publications(args.limit)
     if args.json:
         console.print_json(
             {
                 "live": asdict(live) if live else None,
+                "pinned": pin,
                 "runs": [asdict(run) for run in runs],
                 "publications": publications,
             }
@@ -129,6 +140,9 @@ def status(args: argparse.Namespace) -> int:
         since = publications[0]["live_from"] if publications else "?"
         console.out.print(f"Live: run {live.run_id}, as of {live.key.as_of:%Y-%m-%d %H:%M} UTC, "
                           f"since {since:%Y-%m-%d %H:%M}.")  # fmt: skip
+    if pin:
+        console.out.print(f"Pinned by {pin['by']} ({pin['why'] or 'no reason given'}): no run goes "
+                          "live until: recjobs rollback --unpin", markup=False)  # fmt: skip
     console.out.print(console.runs_table(runs, live))
     return 0
 
@@ -141,14 +155,14 @@ def rollback(args: argparse.Namespace) -> int:
     dsn = settings.target.resolve()
     if args.unpin:
         publish.unpin(dsn, settings)
-        live = pipeline.run_store(settings).live()
     else:
         publish.rollback(dsn, settings, pin=args.pin, by=_who(), why=args.why)
-        live = pipeline.run_store(settings).live()
+    store = pipeline.run_store(settings)
+    live, pin = store.live(), store.pin()
     if args.json:
-        console.print_json({"live": asdict(live) if live else None, "pinned": args.pin})
+        console.print_json({"live": asdict(live) if live else None, "pinned": pin})
     else:
-        pinned = "; pinned until: recjobs rollback --unpin" if args.pin else ""
+        pinned = "; pinned until: recjobs rollback --unpin" if pin else ""
         console.out.print(f"live: run {live.run_id if live else 'none'}{pinned}")
     return 0
 
@@ -176,20 +190,6 @@ def show(args: argparse.Namespace) -> int:
     return 0
 
 
-def demo(args: argparse.Namespace) -> int:
-    """Run, serve or stop the demo."""
-    from recjobs import demo as demonstration
-
-    folder = Path(args.folder).resolve()
-    if args.stop:
-        return demonstration.stop(folder)
-    return demonstration.run(folder, airflow=args.airflow)
-
-
-def _nights(args: argparse.Namespace, settings: Settings, days: Sequence[datetime]) -> int:
-    """Run nights in order; return the exit code of the worst."""
-    overrides = _overrides(args.set)
-    store = pipeline.run_store(settings)
 def bench(args: argparse.Namespace) -> int:
     """Measure a model on files."""
     from recjobs.bench import Request, quality
@@ -213,27 +213,62 @@ def bench(args: argparse.Namespace) -> int:
     return 0
 
 
+def demo(args: argparse.Namespace) -> int:
+    """Run, serve or stop the demo."""
+    from recjobs import demo as demonstration
+
+    folder = Path(args.folder).resolve()
+    if args.stop:
+        return demonstration.stop(folder)
+    return demonstration.run(folder, airflow=args.airflow)
+
+
+def _nights(args: argparse.Namespace, settings: Settings, days: Sequence[datetime]) -> int:
+    """Run nights in order; return the exit code of the worst."""
+    overrides = _overrides(args.set)
     results: list[dict[str, Any]] = []
     code = 0
     for as_of in days:
-        error: RecJobsError | None = None
-        opened = pipeline.begin(
-            settings, as_of, overrides=overrides, fresh=args.fresh, dry_run=args.dry_run
-        )
-        console.err.print(_opening(opened), markup=False)
         try:
-            pipeline.finish(settings, opened, watch=console.stage_bar)
-        except (DataError, GateError) as held:
-            error, code = held, max(code, held.exit_code)
-        ended = store.get(opened.run_id)
-        results.append(_result(ended, error))
-        if not args.json:
-            _print_night(ended, store.live())
-            if error:
-                console.err.print(f"{type(error).__name__}: {error}", markup=False)
+            error, result = _one_night(args, settings, as_of, overrides)
+        except RecJobsError as failed:  # no later night would fare better
+            if not args.json:
+                raise
+            error, result = failed, {"as_of": as_of, "failure": _failure(failed)}
+        results.append(result)
+        code = max(code, error.exit_code if error else 0)
+        if error and not isinstance(error, (DataError, GateError)):
+            break
     if args.json:
         console.print_json(results[0] if args.command == "run" else results)
     return code
+
+
+def _one_night(
+    args: argparse.Namespace, settings: Settings, as_of: datetime, overrides: Mapping[str, Any]
+) -> tuple[RecJobsError | None, dict[str, Any]]:
+    """Run a night, and return what held it and its run; other errors are raised."""
+    error: RecJobsError | None = None
+    opened = pipeline.begin(
+        settings, as_of, overrides=overrides, fresh=args.fresh, dry_run=args.dry_run
+    )
+    console.err.print(_opening(opened), markup=False)
+    try:
+        pipeline.finish(settings, opened, watch=console.stage_bar)
+    except (DataError, GateError) as held:
+        error = held
+    store = pipeline.run_store(settings)
+    ended = store.get(opened.run_id)
+    if not args.json:
+        _print_night(ended, store.live())
+        if error:
+            console.err.print(_failure(error), markup=False)
+    failure = _failure(error) if error else None
+    return error, {**asdict(ended), "report": str(console.report_path(ended)), "failure": failure}
+
+
+def _failure(error: RecJobsError) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _opening(run: Run) -> str:
@@ -241,11 +276,6 @@ def _opening(run: Run) -> str:
     if run.status in FINISHED:
         return f"{name}: finished before, returned as it is (--fresh extracts again)"
     return f"{name}: {'resumed' if run.timings else 'started'}, model {run.model}"
-
-
-def _result(run: Run, error: RecJobsError | None) -> dict[str, Any]:
-    failure = f"{type(error).__name__}: {error}" if error else None
-    return {**asdict(run), "report": str(console.report_path(run)), "failure": failure}
 
 
 def _print_night(run: Run, live: Run | None) -> None:
@@ -258,7 +288,7 @@ def _print_night(run: Run, live: Run | None) -> None:
     state = "live" if is_live else run.status
     console.out.print(f"Run {run.run_id}, as of {run.key.as_of:%Y-%m-%d %H:%M} UTC: {state}.")
     if run.status == "stored" and not is_live:
-        why = folder.manifest("publish").summary["why_not_live"]
+        why = run.why_not_live or "it was live before"
         console.out.print(f"It is stored, not live: {why}", markup=False)
     console.out.print(console.timings_line(run), markup=False)
     console.out.print(f"Report: {console.report_path(run)}", markup=False)
@@ -276,11 +306,6 @@ def _overrides(pairs: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f"uid {os.getuid()}" if sys.platform != "win32" else "unknown"
 def _cutoffs(text: str) -> tuple[int, ...]:
     try:
         return tuple(sorted({int(part) for part in text.split(",")}))
@@ -288,3 +313,8 @@ def _cutoffs(text: str) -> tuple[int, ...]:
         raise ConfigError(f"--k: expected cutoffs, as in 10,20. Received: {text!r}") from error
 
 
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()}" if sys.platform != "win32" else "unknown"

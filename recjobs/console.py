@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def runs_table(runs: Sequence[Run], live: Run | None) -> Table:
     table = Table(expand=True)
     for name in ("run", "as of", "status", "model", "decision"):
         table.add_column(name, no_wrap=True)
-    table.add_column("rule or error", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
     for run in runs:
         mark = " [green]● live[/green]" if live and run.run_id == live.run_id else ""
         status = f"{run.status}{mark}"
@@ -94,7 +95,7 @@ def runs_table(runs: Sequence[Run], live: Run | None) -> Table:
             status,
             run.model,
             run.decision or "",
-            (run.error or run.rule or "").replace("[", r"\["),
+            (run.error or run.why_not_live or run.rule or "").replace("[", r"\["),
         )
     return table
 
@@ -112,11 +113,15 @@ def report_path(run: Run) -> Path | str:
     return url if "://" in url else Path(url)
 
 
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output, times as ISO 8601."""
     import json
 
-    json.dump(value, sys.stdout, indent=1, default=str)
+    json.dump(value, sys.stdout, indent=1, default=_plain)
     print()
 
 

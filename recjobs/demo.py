@@ -23,7 +23,7 @@ from recjobs import console, migrate, pipeline, show
 from recjobs.config import Settings, load_settings, parse_as_of
 from recjobs.db import PgConnection, connect, execute, query
 from recjobs.errors import ConfigError, DatabaseError, GateError
-from recjobs.runs import FINISHED
+from recjobs.runs import FINISHED, Run
 from recjobs.stages import run_folder
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ def run(folder: Path, *, airflow: bool = False) -> int:
 
         return standalone.serve(folder, config.parent)
     for night in NIGHTS:
-        _run_night(settings, night)
-    _show(settings, config, dsn)
+        last = _run_night(settings, night)
+    _show(settings, last, config, dsn)
     return 0
 
 
@@ -129,21 +129,20 @@ def stop(folder: Path) -> int:
     return 0
 
 
-def _run_night(settings: Settings, night: str) -> None:
+def _run_night(settings: Settings, night: str) -> Run:
     run = pipeline.begin(settings, parse_as_of(night, settings.job.timezone))
     if run.status in FINISHED:
         console.err.print(f"night {night}: reusing run {run.run_id}, which is finished")
-        return
+        return run
     console.err.rule(f"night {night} (run {run.run_id})", align="left")
     try:
         pipeline.finish(settings, run, watch=console.stage_bar)
     except GateError as held:
         console.err.print(str(held), markup=False)
+    return pipeline.run_store(settings).get(run.run_id)
 
 
-def _show(settings: Settings, config: Path, dsn: str) -> None:
-    store = pipeline.run_store(settings)
-    last = store.latest(1)[0]
+def _show(settings: Settings, last: Run, config: Path, dsn: str) -> None:
     console.out.print()
     console.out.print(console.metrics_table(run_folder(last)))
     console.out.print(f"Gate: {last.decision}. {last.rule}", markup=False)

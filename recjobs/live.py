@@ -68,19 +68,24 @@ def promote(job: Job, run_id: int, *, by: str, why: str) -> bool:
         ConfigError: Its lists are not in the database, or the live run is pinned.
     """
 
-    def bring(connection: db.PgConnection) -> bool:
+    def unpinned(connection: db.PgConnection) -> pointer.Standing:
         now = pointer.standing(connection, job.schema, run_id)
         if now.pinned:
             raise ConfigError(
                 f"run {now.live_run_id} is pinned by {now.pinned_by} "
                 f"({now.pinned_why or 'no reason given'}): recjobs rollback --unpin first"
             )
+        return now
+
+    def bring(connection: db.PgConnection) -> bool:
+        now = unpinned(connection)
         if failed := pointer.failed_checks(connection, job.schema, run_id):
             raise CheckFailedError(f"run {run_id} can't be promoted: {failed}")
         _bring(connection, job.schema, run_id)
         return now.live_run_id != run_id
 
     def flip(connection: db.PgConnection) -> None:
+        unpinned(connection)
         _require_attached(connection, job.schema, run_id)
         pointer.point(connection, job.schema, run_id, "promote", by=by, why=why)
 

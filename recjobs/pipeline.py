@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from recjobs import __version__, errors, stages
+from recjobs import __version__, db, errors, stages
 from recjobs.columns import POPULAR
 from recjobs.config import Settings
-from recjobs.errors import ConfigError, DatabaseError, GateError, RecJobsError
+from recjobs.errors import ConfigError, DatabaseError, GateError, LeaseHeldError, RecJobsError
 from recjobs.expectations import Outcome, require
 from recjobs.progress import Progress, silent
 from recjobs.runs import FINISHED, Run, RunKey, RunStore
@@ -127,6 +127,9 @@ def begin(
         )
     overrides = dict(overrides or {})
     _require_overridable(overrides)
+    if overrides.get("model.name", settings.model.name) != settings.model.name:
+        # Hyperparameters are a model's own: another one takes its defaults.
+        overrides = {"model.params": {}, **overrides}
     settings = settings.with_overrides(overrides)
     models.check_params(settings.model.name, settings.model.params)
     key = RunKey(
@@ -139,18 +142,19 @@ def begin(
     store = run_store(settings)
     run = store.open(
         key,
+        job=settings.job.name,
         model=settings.model.name,
         overrides=overrides,
         dry_run=dry_run,
         fresh=fresh,
         request=request,
         host=socket.gethostname(),
-        # A folder of this run's own: run ids start at 1 in every schema.
-        artifacts=f"{settings.artifacts.root}/{settings.job.name}-{secrets.token_hex(6)}",
+        artifacts=_new_folder(settings),
     )
     if run.status not in FINISHED:
         with _lease(store, settings, run.run_id):  # taken, and kept for the first stage
-            store.update(run.run_id, status="running", error=None, dry_run=dry_run)
+            moved = _moved(run, settings)
+            store.update(run.run_id, status="running", error=None, dry_run=dry_run, **moved)
         run = store.get(run.run_id)
     return run
 
@@ -172,17 +176,27 @@ def run_stage(
     if stage == "verdict":
         verdict(settings, run_id)
         return "done"
-    night = _night(settings, run_id)
-    if not _needed(night, stage):
-        return "skipped"
-    if night.run.status == "stored" and stage not in _AFTER_HOLD:
-        return "reused"  # not looked at: its artifacts may be kept no longer
-    if stage == "report":
-        # Nothing that another run reads: made anew for an old run, it neither waits nor blocks.
-        return _work(night, stage, progress)
-    with _lease(night.store, night.settings, run_id):
-        _require_before(night, stage)
-        return _work(night, stage, progress)
+    store = run_store(settings)
+    try:
+        night = _night(settings, store.get(run_id))
+        if not _needed(night, stage):
+            return "skipped"
+        if night.run.status == "stored" and stage not in _AFTER_HOLD:
+            return "reused"  # not looked at: its artifacts may be kept no longer
+        if stage == "report":
+            # Nothing that another run reads: made anew for an old run, it neither waits nor blocks.
+            return _work(night, stage, progress)
+        _require_same_code(night.run)
+        with _lease(store, night.settings, run_id):
+            _require_before(night, stage)
+            return _work(night, stage, progress)
+    except LeaseHeldError:
+        raise  # it waits: nothing of it has failed
+    except Exception as error:
+        if stage != "report" and store.get(run_id).status not in FINISHED:
+            message = _CREDENTIALS.sub("//…@", f"{type(error).__name__}: {error}")
+            store.update(run_id, status="failed", stage=stage, error=message)
+        raise
 
 
 def verdict(settings: Settings, run_id: int) -> Run:
@@ -195,15 +209,15 @@ def verdict(settings: Settings, run_id: int) -> Run:
     store = run_store(settings)
     store.release(run_id)
     run = store.get(run_id)
-    if run.status == "held" or run.decision == "hold":
-        live = "popularity lists were published" if run.status == "stored" else "nothing changed"
-        raise GateError(f"run {run_id} is held, {live}: {run.rule}")
     if run.status == "failed":
         name, _, message = (run.error or "RecJobsError: unknown").partition(": ")
         kind = getattr(errors, name, RecJobsError)
         raise kind(f"run {run_id} failed in stage {run.stage}: {message}")
     if run.status == "running":
         raise DatabaseError(f"run {run_id} is not finished: its last stage is {run.stage}")
+    if run.status == "held" or run.decision == "hold":
+        live = "popularity lists were published" if run.status == "stored" else "nothing changed"
+        raise GateError(f"run {run_id} is held, {live}: {run.rule}")
     return run
 
 
@@ -269,8 +283,9 @@ def code_version() -> str:
     """Return the version and a digest of the package's own sources, which decide the lists."""
     package = Path(str(resources.files("recjobs")))
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    for root, pattern in ((package, "*.py"), (db.sql_folder(), "*.sql")):
+        for path in sorted(root.rglob(pattern)):
+            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return f"{__version__}+{digest.hexdigest()[:12]}"
 
 
@@ -284,18 +299,43 @@ def _lease(store: RunStore, settings: Settings, run_id: int) -> AbstractContextM
     return store.lease(run_id, holder, lease.ttl_seconds, lease.handover_seconds)
 
 
-def _night(settings: Settings, run_id: int) -> Night:
-    store = run_store(settings)
-    run = store.get(run_id)
+def _new_folder(settings: Settings) -> str:
+    """Return a folder of a run's own: run ids start at 1 in every schema."""
+    return f"{settings.artifacts.root}/{settings.job.name}-{secrets.token_hex(6)}"
+
+
+def _moved(run: Run, settings: Settings) -> dict[str, str]:
+    """Return what changes of a run's row where ``artifacts.root`` is another one by now."""
+    root = settings.artifacts.root
+    if run.artifacts.startswith(f"{root}/"):
+        return {}
+    if run.timings:
+        raise ConfigError(
+            f"run {run.run_id} has its files in {run.artifacts}, and artifacts.root is {root}: "
+            "put it back to finish the run, or begin anew with --fresh"
+        )
+    return {"artifacts": _new_folder(settings), "host": socket.gethostname()}
+
+
+def _require_same_code(run: Run) -> None:
+    """Refuse to finish with one version what another one began: lists are a function of it."""
+    if run.key.code_version != code_version():
+        raise ConfigError(
+            f"run {run.run_id} began with recjobs {run.key.code_version}; this is "
+            f"{code_version()}. Run the night again: it is another run with this version"
+        )
+
+
+def _night(settings: Settings, run: Run) -> Night:
     # The seed and the threads are parts of the key that the settings' hash leaves out.
     key = {"job.seed": run.key.seed, "job.training_threads": run.key.training_threads}
     settings = settings.with_overrides({**run.overrides, **key})
     if settings.hash() != run.key.settings_hash:
         raise ConfigError(
-            f"run {run_id} began with other settings (hash {run.key.settings_hash}, now "
+            f"run {run.run_id} began with other settings (hash {run.key.settings_hash}, now "
             f"{settings.hash()}): put them back to finish it, or start a run with the new ones"
         )
-    return Night(settings, run, run_folder(run), store)
+    return Night(settings, run, run_folder(run), run_store(settings))
 
 
 def _needed(night: Night, stage: str) -> bool:
@@ -336,17 +376,11 @@ def _work(night: Night, stage: str, progress: Progress) -> StageState:
     reuse = stage != "report" and night.folder.finished(stage)
     if stage != "report" and not reuse:
         store.update(run_id, status="running", stage=stage, error=None)
-    try:
-        if not reuse:
-            with night.folder.writing(stage) as out:
-                stages.WORK[stage](night, out, progress)
-        manifest = night.folder.manifest(stage)
-        if stage in stages.AFTER:
-            stages.AFTER[stage](night, manifest.summary)
-    except Exception as error:
-        if stage != "report":
-            message = _CREDENTIALS.sub("//…@", f"{type(error).__name__}: {error}")
-            store.update(run_id, status="failed", stage=stage, error=message)
-        raise
+    if not reuse:
+        with night.folder.writing(stage) as out:
+            stages.WORK[stage](night, out, progress)
+    manifest = night.folder.manifest(stage)
+    if stage in stages.AFTER:
+        stages.AFTER[stage](night, manifest.summary)
     store.update(run_id, timings={stage: manifest.seconds})
     return "reused" if reuse else "done"

@@ -63,6 +63,7 @@ class Run:
     reference_run_id: int | None
     n: int | None
     lists_in: str | None
+    why_not_live: str | None
     ever_live: bool
 
 

@@ -16,7 +16,8 @@ from typing import Any, Final
 from psycopg2 import sql
 
 from recjobs import db, findings, lease
-from recjobs.errors import DatabaseError, LeaseHeldError
+from recjobs.artifacts import RunFolder
+from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
 from recjobs.expectations import Outcome
 from recjobs.run_rows import Run, RunKey, find, jsonb, require, unknown
 
@@ -27,9 +28,12 @@ FINISHED: Final = ("stored", "held")
 
 _CHANGEABLE: Final = frozenset({
     "status", "stage", "error", "dry_run", "snapshot_digest", "n", "published_source", "decision",
-    "rule", "champion_run_id", "reference_run_id", "counts", "timings",
+    "rule", "champion_run_id", "reference_run_id", "why_not_live", "host", "artifacts", "counts",
+    "timings",
 })  # fmt: skip
 _ATTEMPTS: Final = 10
+#: Folders that one night removes at most.
+_PRUNED: Final = 50
 
 
 class RunStore:
@@ -51,6 +55,7 @@ class RunStore:
         self,
         key: RunKey,
         *,
+        job: str,
         model: str,
         overrides: Mapping[str, Any],
         dry_run: bool,
@@ -66,6 +71,7 @@ class RunStore:
 
         Args:
             key: What makes it the same run.
+            job: The job's name.
             model: The model's name.
             overrides: Settings given by hand; with others it is another run.
             dry_run: Whether a new run stops after ``check``.
@@ -73,9 +79,13 @@ class RunStore:
             request: Names the attempt: the same name gives the same run, fresh or not.
             host: This machine.
             artifacts: Root of the run's files.
+
+        Raises:
+            ConfigError: The schema holds the runs of another job.
         """
         values = {
             **asdict(key),
+            "job": job,
             "overrides": jsonb(overrides),
             "model": model,
             "dry_run": dry_run,
@@ -85,6 +95,12 @@ class RunStore:
         }
         same_key = {**asdict(key), "overrides": jsonb(overrides)}
         with db.connect(self._dsn) as connection:
+            for (other,) in db.execute(connection, self._query("runs/other_job"), {"job": job}):
+                raise ConfigError(
+                    f"schema {self._schema} holds the runs of job {other!r}: give job {job!r} a "
+                    f"schema of its own (job.schema). If it was renamed, so must the column job of "
+                    f"{self._schema}.run be"
+                )
             run = self._one(connection, request=request) if request else None
             for _ in range(_ATTEMPTS):
                 newest = self._one(connection, **same_key) if run is None else None
@@ -127,10 +143,19 @@ class RunStore:
         """Return the newest run with an earlier as_of that has been live, if there is one."""
         return next(iter(self._find(before=as_of, once_live=True, by_night=True, many=1)), None)
 
-    def recent_rows(self, as_of: datetime, limit: int) -> list[int]:
-        """Return the accepted rows of the newest stored run of each earlier as_of, newest first."""
-        values = {"before": as_of, "many": limit}
-        return [row[0] for row in self._rows("runs/recent_rows", values)]
+    def recent_rows(self, as_of: datetime, limit: int) -> dict[int, int]:
+        """Return accepted rows by the newest stored run of each earlier as_of, newest first."""
+        return dict(self._rows("runs/recent_rows", {"before": as_of, "many": limit}))
+
+    def prunable(self, keep: int) -> list[RunFolder]:
+        """Return files that may go: of older runs than the newest ``keep``, and of no use."""
+        rows = self._rows("retain/to_prune", {"keep": keep, "many": _PRUNED})
+        return [RunFolder(artifacts, run_id, host) for run_id, artifacts, host in rows]
+
+    def pin(self) -> dict[str, Any] | None:
+        """Return run_id, by and why where the live run is pinned; None where it is not."""
+        rows = self._rows("runs/pin", {})
+        return dict(zip(("run_id", "by", "why"), rows[0], strict=True)) if rows else None
 
     def publications(self, limit: int) -> list[dict[str, Any]]:
         """Return the newest rows of the table ``publication``, newest first, by column."""

@@ -282,25 +282,21 @@ def _after_check(night: Night, summary: Mapping[str, Any]) -> None:
 
 
 def _after_publish(night: Night, summary: Mapping[str, Any]) -> None:
-    night.store.update(night.run.run_id, status="stored", counts={"lists": summary["rows"]})
+    changes = {"why_not_live": summary["why_not_live"], "counts": {"lists": summary["rows"]}}
+    night.store.update(night.run.run_id, status="stored", **changes)
     _prune(night)
 
 
 def _prune(night: Night) -> None:
-    """Remove the files of runs beyond ``artifacts.keep_runs``; the live run's stay, and the row.
+    """Remove the files of runs beyond ``artifacts.keep_runs`` that nobody can need any more.
 
     Nobody's night fails for want of a clean-up: what can't be removed is left with a warning.
     """
-    keep = night.settings.artifacts.keep_runs
-    live = night.store.live()
-    # Each night prunes what came out of the window since the last one; the margin is for nights
-    # that could not.
-    for run in night.store.latest(keep + 50)[keep:]:
-        if live is None or run.run_id != live.run_id:
-            try:
-                run_folder(run).remove()
-            except (OSError, RecJobsError) as error:
-                _logger.warning("the files of run %s stay: %s", run.run_id, error)
+    try:
+        for folder in night.store.prunable(night.settings.artifacts.keep_runs):
+            folder.remove()
+    except Exception as error:  # whatever the store of an old run raises
+        _logger.warning("files of older runs stay: %s", error)
 
 
 def _record(night: Night, rows: Sequence[Mapping[str, Any]]) -> None:

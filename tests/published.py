@@ -76,8 +76,8 @@ class Job:
         """Open the run of a numbered night."""
         key = RunKey(day(number), "hash", "code", 42, 1)
         values = {
-            "model": "mf", "overrides": {}, "dry_run": False, "fresh": False, "request": None,
-            "host": "test", "artifacts": str(self.folder), **changes,
+            "job": "test", "model": "mf", "overrides": {}, "dry_run": False, "fresh": False,
+            "request": None, "host": "test", "artifacts": str(self.folder), **changes,
         }  # fmt: skip
         return self.store.open(key, **values)
 

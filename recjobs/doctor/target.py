@@ -67,7 +67,8 @@ def check_migrations(server: Server, settings: Settings) -> Iterator[Finding]:
         message = (
             f"{len(pending)} of {len(checksums)} migrations are not applied to schema {schema}"
         )
-        yield warn(name, message, "recjobs migrate")
+        # Before the first one it is the next step; later it fails the night.
+        yield (fail if applied else warn)(name, message, "recjobs migrate")
     else:
         yield ok(name, f"schema {schema} is up to date")
     if applied:

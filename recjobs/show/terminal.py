@@ -17,7 +17,7 @@ _SAID: Final[dict[Status, str]] = {
     "served": "served",
     "short": "fewer items than asked for",
     "empty": "no items",
-    "not eligible": "not eligible: an application gets the popular items",
+    "not eligible": "not eligible: an application gets no items",
     "unknown": "unknown to the live run: an application gets the popular items",
     "nothing live": "no run is live yet, so nobody has a list",
 }

@@ -77,7 +77,7 @@ class UserView:
         run_id: The live run, None where there is none.
         as_of: What it knew: the interactions before this instant.
         model: Its model.
-        items: Best first; the popular fallback for a user without a list.
+        items: Best first; the popular fallback for a user unknown to the run.
         interactions: Length of the history, None where the artifacts are out of reach.
         history: The newest of it, newest first.
         history_missing: Why there is no history to show; empty where there is.

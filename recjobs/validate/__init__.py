@@ -6,7 +6,7 @@ neighbours, and all that is carried from one group to the next is the last row a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -34,7 +34,7 @@ REJECTED: Final = pa.schema([(name, pa.string()) for name in (REASON, *INTERACTI
 def validate(
     snapshot: RunFolder,
     settings: ExpectationSettings,
-    recent_rows: Sequence[int],
+    recent_rows: Mapping[int, int],
     as_of: datetime,
     out: StageOutput,
     progress: Progress = silent,
@@ -48,7 +48,7 @@ def validate(
     Args:
         snapshot: The run, its stage ``extract`` finished.
         settings: The limits.
-        recent_rows: Accepted rows of runs with smaller as_of, newest first.
+        recent_rows: Accepted rows by run, of runs with smaller as_of, newest first.
         as_of: Aware.
         out: Filled; the summary has rows (accepted), rejected (rows by reason) and outcomes.
         progress: Told how far it is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,12 +44,12 @@ def _distinct(known: pa.Array | None, column: pa.ChunkedArray) -> pa.Array:
 
 
 def outcomes_of(
-    tally: Tally, settings: ExpectationSettings, recent_rows: Sequence[int]
+    tally: Tally, settings: ExpectationSettings, recent_rows: Mapping[int, int]
 ) -> list[Outcome]:
     """Return an outcome for each expectation that is not off."""
     candidates = [
         *(_share(rule, tally, settings) for rule in RULES),
-        _volume(tally.accepted, recent_rows[: settings.volume_runs], settings),
+        _volume(tally.accepted, recent_rows, settings),
         _enough(tally, settings),
     ]
     return [outcome for outcome in candidates if outcome]
@@ -68,13 +68,14 @@ def _share(rule: Rule, tally: Tally, settings: ExpectationSettings) -> Outcome |
     return _outcome(rule.expectation, settings, passed, share, settings.max_bad_share, message)
 
 
-def _volume(rows: int, recent: Sequence[int], settings: ExpectationSettings) -> Outcome | None:
+def _volume(rows: int, recent: Mapping[int, int], settings: ExpectationSettings) -> Outcome | None:
     if not recent:
         message = f"{rows:,} rows; no earlier run to compare with"
         return _outcome("volume", settings, True, rows, rows, message)
-    mean = sum(recent) / len(recent)
+    mean = sum(recent.values()) / len(recent)
     passed = mean / settings.volume_ratio <= rows <= mean * settings.volume_ratio
-    message = f"{rows:,} rows, against {mean:,.0f} in the mean of the last {len(recent)} runs"
+    runs = f"run{'s' if len(recent) > 1 else ''} {', '.join(map(str, recent))}"
+    message = f"{rows:,} rows, against {mean:,.0f} in the mean of {runs}"
     if not passed:
         message += (
             f": beyond a factor of {settings.volume_ratio:g} (validate.volume_ratio). Look for a "

@@ -31,6 +31,7 @@ select
     r.reference_run_id,
     r.n,
     r.lists_in,
+    r.why_not_live,
     exists(
         select from {schema}.publication as p
         where p.run_id = r.run_id

@@ -1,6 +1,7 @@
 -- Opens a run. Returns its id; no row where the key or the request has just been taken by another.
 -- Parameters: the columns.
 insert into {schema}.run (
+    job,
     as_of,
     settings_hash,
     code_version,
@@ -15,6 +16,7 @@ insert into {schema}.run (
     artifacts
 )
 values (
+    %(job)s,
     %(as_of)s,
     %(settings_hash)s,
     %(code_version)s,

@@ -1,9 +1,12 @@
--- Returns how many accepted rows the newest stored run of each earlier as_of had, newest first.
+-- Returns the newest stored run of each earlier as_of and how many rows it accepted, newest first.
 -- Parameters: before, many.
-select rows_counted
+select
+    run_id,
+    rows_counted
 from (
     select distinct on (as_of)
         as_of,
+        run_id,
         (counts ->> 'rows')::bigint as rows_counted
     from {schema}.run
     where

@@ -12,6 +12,9 @@ update {schema}.run as r set
     rule = c.rule,
     champion_run_id = c.champion_run_id,
     reference_run_id = c.reference_run_id,
+    why_not_live = c.why_not_live,
+    host = c.host,
+    artifacts = c.artifacts,
     counts = r.counts || c.counts,
     timings = r.timings || c.timings,
     finished_at = case when c.status != 'running' then coalesce(r.finished_at, clock_timestamp()) end

@@ -66,7 +66,7 @@ def test_a_run_by_hand_says_which_day_it_takes(
     [
         (None, None, {}),
         ("mf", 10, {}),  # what the settings say anyway: no reason to keep the run from readers
-        ("ease", 5, {"model.name": "ease", "model.params": {}, "score.n": 5}),
+        ("ease", 5, {"model.name": "ease", "score.n": 5}),
     ],
 )
 def test_overrides_are_what_differs_from_the_settings(

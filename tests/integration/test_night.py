@@ -164,6 +164,8 @@ def test_an_older_night_is_stored_not_live(shop: Shop) -> None:
     newer = pipeline.run_night(shop.settings, night(25))
     older = pipeline.run_night(shop.settings, night(24))
     assert older.status == "stored"
+    assert newer.why_not_live is None
+    assert "has been live: it needs `promote`" in str(older.why_not_live)
     assert {row[5] for row in served(shop)} == {newer.run_id}
     stored = shop.execute(
         f"select count(*) from recs.recommendations_history where run_id = {older.run_id}"
@@ -326,6 +328,68 @@ def test_a_defect_is_recorded_without_the_password(
     run = pipeline.run_store(shop.settings).latest(1)[0]
     assert (run.status, run.stage) == ("failed", "train")
     assert "hunter2" not in (run.error or "")
+
+
+def test_what_goes_wrong_before_a_stage_is_recorded_too(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = pipeline.begin(shop.settings, night(24))
+    with monkeypatch.context() as upgraded:
+        upgraded.setattr(pipeline, "code_version", lambda: "9.9.9+later")
+        with pytest.raises(ConfigError, match=r"this is 9\.9\.9"):
+            pipeline.run_stage(shop.settings, run.run_id, "extract")
+    failed = pipeline.run_store(shop.settings).get(run.run_id)
+    assert (failed.status, failed.stage) == ("failed", "extract")
+    with pytest.raises(ConfigError, match="failed in stage extract"):
+        pipeline.verdict(shop.settings, run.run_id)
+
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    elsewhere = shop.settings.with_overrides({"artifacts.root": str(blocked)})
+    with pytest.raises(ConfigError, match=rf"artifacts\.root: {blocked}.* can't be written"):
+        pipeline.run_night(elsewhere, night(24))
+    # Nothing of it was done yet: with the right folder it begins there.
+    assert pipeline.run_night(shop.settings, night(24)).run_id == run.run_id
+
+
+def test_a_run_does_not_change_its_folder_half_way(shop: Shop, tmp_path: Path) -> None:
+    run = pipeline.begin(shop.settings, night(24))
+    pipeline.run_stage(shop.settings, run.run_id, "extract")
+    elsewhere = shop.settings.with_overrides({"artifacts.root": str(tmp_path / "other")})
+    with pytest.raises(ConfigError, match=r"artifacts\.root is .*other: put it back"):
+        pipeline.begin(elsewhere, night(24))
+    assert pipeline.run_night(shop.settings, night(24)).run_id == run.run_id
+
+
+def test_old_files_go_and_those_that_are_needed_stay(shop: Shop) -> None:
+    settings = shop.settings.with_overrides({"artifacts.keep_runs": 1, "publish.attached": 2})
+    store = pipeline.run_store(settings)
+    older = [pipeline.run_night(settings, night(day)) for day in (23, 24)]
+    backfilled = pipeline.run_night(settings, night(22))  # archived: it never was live
+    poison(shop, night(21))
+    with pytest.raises(GateError):
+        pipeline.run_night(settings, night(25))
+    held = store.latest(1)[0]
+    cure(shop)
+    last = pipeline.run_night(settings, night(24), fresh=True)
+    kept = {run.run_id for run in store.latest(9) if run_folder(run).finished("extract")}
+    assert kept == {older[1].run_id, held.run_id, last.run_id}
+    assert backfilled.run_id not in kept
+    # What is finished is returned as it is, though its files are gone.
+    assert pipeline.run_night(settings, night(22)).run_id == backfilled.run_id
+
+
+def test_a_schema_holds_the_runs_of_one_job(shop: Shop) -> None:
+    pipeline.begin(shop.settings, night(24))
+    other = shop.settings.with_overrides({"job.name": "other"})
+    with pytest.raises(ConfigError, match="schema recs holds the runs of job 'shop'"):
+        pipeline.begin(other, night(25))
+
+
+def test_another_model_takes_its_own_hyperparameters(shop: Shop) -> None:
+    settings = shop.settings.with_overrides({"model.name": "mf", "model.params": {"epochs": 3}})
+    run = pipeline.begin(settings, night(24), overrides={"model.name": "ease"})
+    assert run.overrides == {"model.name": "ease", "model.params": {}}
 
 
 def test_changed_settings_do_not_finish_another_runs_night(shop: Shop) -> None:

@@ -121,6 +121,27 @@ def test_a_pin_stops_promotions_until_it_is_taken_off(job: Job) -> None:
     assert job.live() == third.run_id
 
 
+def test_a_pin_set_while_a_run_is_brought_back_is_not_overridden(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (job.open(number) for number in (1, 2))
+    for run in (first, second):
+        job.publish(run)
+    settle = pointer.settle
+
+    def pinned_meanwhile(at: pointer.Job) -> None:
+        settle(at)
+        job.rows("update recs.live set pinned = true, pinned_by = 'oncall'")
+
+    monkeypatch.setattr(pointer, "settle", pinned_meanwhile)
+    with pytest.raises(ConfigError, match="pinned by oncall"):
+        publish.promote(job.dsn, job.settings(), first, by="me", why="a drill")
+    live = job.store.live()
+    assert live is not None
+    assert live.run_id == second.run_id
+    assert job.store.pin() == {"run_id": second.run_id, "by": "oncall", "why": None}
+
+
 def test_nothing_to_roll_back_or_unpin_before_the_first_publish(job: Job) -> None:
     with pytest.raises(ConfigError, match="no run to go back to"):
         job.rollback()

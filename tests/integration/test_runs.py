@@ -158,8 +158,9 @@ def test_recent_rows_take_the_newest_stored_run_of_each_earlier_night(job: Job) 
     job.store.update(job.open(2, fresh=True).run_id, status="stored", counts={"rows": 21})
     job.store.update(job.open(2, fresh=True).run_id, status="failed", counts={"rows": 0})
     job.store.update(job.open(0).run_id, status="stored")
-    assert job.store.recent_rows(day(4), 7) == [30, 21, 10]
-    assert job.store.recent_rows(day(3), 1) == [21]
+    recent = job.store.recent_rows(day(4), 7)
+    assert list(recent.items()) == [(3, 30), (4, 21), (1, 10)]
+    assert job.store.recent_rows(day(3), 1) == {4: 21}
 
 
 def test_outcomes_are_recorded_once_however_often_they_are_told(job: Job) -> None:

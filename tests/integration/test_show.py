@@ -48,8 +48,8 @@ def serve(dsn: str, id_type: IdType, root: Path) -> tuple[Run, RunFolder]:
     store = RunStore(dsn, SCHEMA)
     key = RunKey(AS_OF, "0" * 16, "0.1.0", 42, 1)
     run = store.open(
-        key, model="ease", overrides={}, dry_run=False, fresh=False, request=None, host="here",
-        artifacts=str(root),
+        key, job="shop", model="ease", overrides={}, dry_run=False, fresh=False, request=None,
+        host="here", artifacts=str(root),
     )  # fmt: skip
     served, short, refused, _, item = IDS[id_type]
     items = [item(i) for i in range(5)]
@@ -153,14 +153,12 @@ def test_a_short_list_says_why(database: str, tmp_path: Path) -> None:
     assert "(only 1 of 2: every other candidate has been seen)" in terminal(view)
 
 
-def test_who_is_not_eligible_is_told_so_with_the_popular_items(
-    database: str, tmp_path: Path
-) -> None:
+def test_who_is_not_eligible_is_told_so_and_gets_nothing(database: str, tmp_path: Path) -> None:
     live, folder = serve(database, "integer", tmp_path)
     view = show(database, SCHEMA, "3", 2, live=live, folder=folder)
     assert (view.status, view.reason) == ("not eligible", "not active in the source")
-    assert [i.source for i in view.items] == ["popular"] * 2
-    assert "not eligible: an application gets the popular items" in terminal(view)
+    assert view.items == ()
+    assert "not eligible: an application gets no items" in terminal(view)
 
 
 def test_an_unknown_user_gets_the_popular_items_and_is_told_so(

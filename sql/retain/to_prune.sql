@@ -1,0 +1,27 @@
+-- Returns runs whose files may go: of those opened before the newest ones, which are kept, what is
+-- neither attached (the live run is; so are the next night's champion and the run to go back to) nor
+-- held since the live run, for a person may still promote that. Parameters: keep, many.
+select
+    r.run_id,
+    r.artifacts,
+    r.host
+from {schema}.run as r
+where
+    r.run_id not in (
+        select newest.run_id from {schema}.run as newest
+        order by newest.run_id desc
+        limit %(keep)s
+    )
+    and r.lists_in is distinct from 'top_n_list'
+    and not (
+        r.status = 'held'
+        and r.as_of > coalesce(
+            (
+                select of_live.as_of from {schema}.live
+                inner join {schema}.run as of_live on live.run_id = of_live.run_id
+            ),
+            '-infinity'
+        )
+    )
+order by r.run_id desc
+limit %(many)s
