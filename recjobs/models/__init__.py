@@ -44,6 +44,7 @@ REGISTRY: Final[dict[str, str]] = {
     "item_knn": "recjobs.models.item_knn:ItemKnn",
     "ease": "recjobs.models.ease:Ease",
     "ials": "recjobs.models.ials:Ials",
+    "graph_filter": "recjobs.models.graph_filter:GraphFilter",
     "mf": "recjobs.models.mf:MatrixFactorization",
     "ncf": "recjobs.models.ncf:NeuralCollaborativeFiltering",
     "content": "recjobs.models.content:Content",

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from scipy import sparse
 
-from recjobs.dataset import Float32Array
+from recjobs.dataset import Float32Array, Int32Array, Int64Array
 from recjobs.progress import Progress, silent
 from recjobs.topn import over_rows
 
@@ -45,3 +45,30 @@ def each_gram_rows(
         take(rows, block)
 
     over_rows(work, n_items, _ROWS, threads=threads, progress=progress)
+
+
+def sparse_gram(
+    matrix: sparse.csr_matrix, threads: int, progress: Progress = silent
+) -> sparse.csr_matrix:
+    """Return X'X, float32 CSR ``(n_items, n_items)``, without its zeros.
+
+    Args:
+        matrix: X, float32 CSR ``(n_users, n_items)``.
+        threads: How many.
+        progress: Told the share of rows done.
+    """
+    n_items = matrix.shape[1]
+    found: dict[int, tuple[Int64Array, Int32Array, Float32Array]] = {}
+
+    def take(rows: slice, block: Float32Array) -> None:
+        row, column = np.nonzero(block)
+        counts = np.bincount(row, minlength=len(block))
+        found[rows.start] = counts, column.astype(np.int32), block[row, column]
+
+    each_gram_rows(matrix, take, threads, progress)
+    parts = [found.pop(start) for start in sorted(found)]
+    gram = sparse.csr_matrix((n_items, n_items), dtype=np.float32)
+    gram.indptr = np.concatenate([[0], np.cumsum(np.concatenate([p[0] for p in parts]))])
+    gram.indices = np.concatenate([p[1] for p in parts])
+    gram.data = np.concatenate([p[2] for p in parts])
+    return gram

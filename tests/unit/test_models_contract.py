@@ -39,6 +39,12 @@ class TestIals(ModelContract):
     misspelt = ("alpha", "alpha0")
 
 
+class TestGraphFilter(ModelContract):
+    name = "graph_filter"
+    params: ClassVar[dict[str, Any]] = {"embedding_dim": 2}
+    misspelt = ("ideal", "ideal_weight")
+
+
 class TestMf(ModelContract):
     name = "mf"
     params: ClassVar[dict[str, Any]] = {**_FACTORS, "l2": 0.01}

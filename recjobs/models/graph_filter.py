@@ -1,0 +1,150 @@
+"""GF-CF: collaborative filtering as graph filtering, with nothing to train.
+
+Score: x_u (R'R + a D^-1/2 V V' D^1/2), where R is the matrix of positives with every entry divided
+by the square roots of its row's and its column's sum, D holds the columns' sums, V the leading
+right singular vectors of R, and a is ``ideal_weight``. R'R is a linear low-pass filter on the graph
+of items, V V' the ideal one. Nothing is sampled. R'R is kept sparse and the rest as vectors, so
+that items² is nowhere.
+Shen, Wu, Zhang, Shan, Zhang, Letaief and Li, "How Powerful is Graph Convolution for
+Recommendation?", CIKM 2021.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+import psutil
+import threadpoolctl
+from pydantic import Field
+from scipy import sparse
+
+from recjobs.config import Section
+from recjobs.dataset import Float32Array, Int32Array, TrainingSet
+from recjobs.errors import ConfigError
+from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, History, known_of, strengths
+from recjobs.models.gram import sparse_gram
+from recjobs.models.low_rank import LowRankItemItem
+from recjobs.progress import Progress, silent
+
+#: Where users or items are at most so many, the singular vectors are exact.
+_EXACT: Final = 1000
+#: Else they are of a random subspace, so much larger, after so many passes over the data.
+_OVERSAMPLES: Final = 64
+_PASSES: Final = 4
+#: Memory at the peak of a fit, as a multiple of the co-occurrences.
+_PEAK: Final = 2.5
+
+
+class GraphFilterSettings(Section):
+    """Hyperparameters of `GraphFilter`."""
+
+    embedding_dim: int = Field(default=256, ge=1)  #: singular vectors of the ideal filter
+    ideal_weight: float = Field(default=0.3, ge=0)  #: of the ideal filter beside the linear one
+
+
+class GraphFilter(BlockModel):
+    """Recommends what the user's history lights up on the graph of items."""
+
+    name: ClassVar[str] = "graph_filter"
+    Settings: ClassVar[type[Section]] = GraphFilterSettings
+    settings: GraphFilterSettings
+    _relation: LowRankItemItem
+
+    def fit(
+        self,
+        train: TrainingSet,
+        *,
+        validation: TrainingSet | None = None,
+        epochs: int | None = None,
+        progress: Progress = silent,
+    ) -> History:
+        """Multiply and decompose; see `Model.fit`.
+
+        Raises:
+            DataError: The set has nothing to learn from.
+            ConfigError: The co-occurrences may not fit into memory.
+        """
+        train.require_rows()
+        history = strengths(train)
+        require_memory(history, psutil.virtual_memory().available)
+        self.known_users, self.known_items = known_of(history)
+        of_user, of_item = (
+            np.sqrt(np.asarray(history.sum(axis=axis, dtype=np.float64)).ravel()) for axis in (1, 0)
+        )
+        normal = history.copy()
+        normal.data = (
+            history.data / np.repeat(of_user, np.diff(history.indptr)) / of_item[history.indices]
+        ).astype(np.float32)
+        progress(0.0, "singular vectors")
+        vectors = self._singular_vectors(normal)
+        sources = np.zeros_like(vectors)
+        known = self.known_items
+        sources[known] = vectors[known] / of_item[known, None]
+        targets = vectors * (self.settings.ideal_weight * of_item[:, None])
+        gram = sparse_gram(
+            normal, self.threads, lambda done, note="": progress(0.5 + done / 2, "co-occurrence")
+        )
+        self._relation = LowRankItemItem(history, gram, sources, targets.astype(np.float32), known)
+        return CLOSED_FORM
+
+    def _singular_vectors(self, matrix: sparse.csr_matrix) -> Float32Array:
+        """Return the leading right singular vectors, float32 ``(n_items, dim)``."""
+        dim = min(self.settings.embedding_dim, *matrix.shape)
+        with threadpoolctl.threadpool_limits(self.threads, user_api="blas"):
+            if min(matrix.shape) <= _EXACT:
+                return _exact_singular_vectors(matrix, dim)
+            from sklearn.utils.extmath import randomized_svd
+
+            _, _, right = randomized_svd(
+                matrix, dim, n_oversamples=_OVERSAMPLES, n_iter=_PASSES, random_state=self.seed
+            )
+        return np.ascontiguousarray(right.T, dtype=np.float32)
+
+    def score_block(self, user_idx: Int32Array) -> Float32Array:
+        """Return scores; see `BlockModel.score_block`."""
+        return self._relation.scores(user_idx)
+
+    def relation(self) -> LowRankItemItem:
+        """Return the item-item filter."""
+        return self._relation
+
+    def _state(self) -> Arrays:
+        return self._relation.state()
+
+    def _restore(self, arrays: Arrays) -> None:
+        self._relation = LowRankItemItem.of_state(arrays, len(self.known_users), self.known_items)
+
+
+def require_memory(history: sparse.csr_matrix, available: int) -> None:
+    """Refuse data whose co-occurrences may not fit.
+
+    Args:
+        history: The positives, CSR ``(n_users, n_items)``.
+        available: Bytes.
+
+    Raises:
+        ConfigError: They may need more than is available.
+    """
+    per_user = np.diff(history.indptr).astype(np.float64)
+    pairs = min(np.square(per_user).sum(), float(history.shape[1]) ** 2)
+    needed = int(pairs * 8 * _PEAK)
+    if needed > available:
+        raise ConfigError(
+            f"model graph_filter: up to {pairs:,.0f} pairs of items that occur together need "
+            f"{needed / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are available. "
+            "Choose ials or elsa, or raise feedback.min_item_interactions."
+        )
+
+
+def _exact_singular_vectors(matrix: sparse.csr_matrix, dim: int) -> Float32Array:
+    """Return the leading right singular vectors by the smaller of the two Gram matrices."""
+    wide = matrix.shape[0] < matrix.shape[1]
+    matrix = matrix.astype(np.float64)
+    values, vectors = np.linalg.eigh((matrix @ matrix.T if wide else matrix.T @ matrix).toarray())
+    values, vectors = values[::-1][:dim], vectors[:, ::-1][:, :dim]
+    real = values > 1e-9  # the greatest is 1; the others are rounding
+    right = vectors[:, real]
+    if wide:
+        right = matrix.T @ right / np.sqrt(values[real])
+    return np.ascontiguousarray(right, dtype=np.float32)
