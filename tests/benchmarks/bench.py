@@ -41,7 +41,9 @@ def ratings() -> None:
         return
     from benchmarks import rating_models as models
 
-    train, test = models.article_split(data.interactions("ml-latest-small"))
+    train, test = models.article_split(
+        data.interactions("ml-latest-small"), data.table("ml-latest-small")
+    )
     table = Table(title="ratings: MovieLens latest-small, random 80/20 (random_state=42)")
     for column in ("model", "RMSE", "fit seconds", "of the script's time"):
         table.add_column(column, justify="left" if column == "model" else "right")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pyarrow as pa
 from sklearn.model_selection import train_test_split
 
 from benchmarks.data import FAR
@@ -15,12 +16,18 @@ from recjobs.models import RatingModel, make
 EXPLICIT = FeedbackSettings(kind="explicit", positive_at=4.0)
 
 
-def article_split(log: Interactions) -> tuple[TrainingSet, TrainingSet]:
-    """Return the random 80/20 split of the rows; ratings are unique per user and item."""
-    rows = np.arange(len(log))
-    _, test = train_test_split(rows, test_size=0.2, random_state=42)
-    held = np.zeros(len(log), dtype=np.bool_)
-    held[test] = True
+def article_split(log: Interactions, rows: pa.Table) -> tuple[TrainingSet, TrainingSet]:
+    """Return the random 80/20 split of the rows as they stand in the file.
+
+    Ratings are unique per user and item.
+    """
+    pair = log.user_idx.astype(np.int64) * len(log.items) + log.item_idx
+    user, item = (
+        index.encode(rows[name].cast(pa.int64()))
+        for name, index in (("user_id", log.users), ("item_id", log.items))
+    )
+    _, test = train_test_split(np.arange(len(rows)), test_size=0.2, random_state=42)
+    held = np.isin(pair, user[test].astype(np.int64) * len(log.items) + item[test])
     return (
         training_set(log, ~held, FAR, EXPLICIT),
         training_set(log, held, FAR, EXPLICIT),
