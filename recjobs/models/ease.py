@@ -131,8 +131,8 @@ def require_memory(n_items: int, available: int) -> None:
     if needed > available:
         raise ConfigError(
             f"model ease: {n_items:,} items need {needed / 2**30:.1f} GiB of memory (items² x 4 "
-            f"bytes x {_PEAK}), and {available / 2**30:.1f} GiB are available. Choose item_knn or "
-            "mf, or raise feedback.min_item_interactions."
+            f"bytes x {_PEAK}), and {available / 2**30:.1f} GiB are available. Choose elsa, its "
+            "low-rank kin, or raise feedback.min_item_interactions."
         )
 
 
