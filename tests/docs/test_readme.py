@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
+import pytest
+
+import shop as shops
 from recjobs import cli, errors, models, pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -62,3 +66,24 @@ def test_the_make_targets_it_names_exist() -> None:
     pages = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for target in set(re.findall(r"(?:`|\$ )make ([a-z-]+)", pages)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_commands_for_your_own_data_run_as_they_stand(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shops.open_shop(database, tmp_path, monkeypatch).execute("drop schema recs cascade")
+    monkeypatch.setenv("RECJOBS_DSN", database)
+    monkeypatch.chdir(tmp_path)
+    block = re.search(r"## Your own data\n\n```console\n(.*?)```", README, re.DOTALL)
+    assert block
+    commands = re.findall(r"^\$ recjobs (.*?)(?:\s+#.*)?$", block[1], re.MULTILINE)
+    assert [words.split()[0] for words in commands] == ["init", "doctor", "migrate", "run", "show"]
+    for words in commands:
+        words = words.replace("2016-10-17", f"{shops.night(30):%Y-%m-%d}")
+        assert cli.main(shlex.split(words)) == 0, words
+
+
+def test_the_other_commands_are_understood() -> None:
+    for words in re.findall(r"^\| `recjobs ([^`]+)`", README, re.MULTILINE):
+        if not words.endswith(" …"):  # more is asked for than a table has room for
+            cli._parser().parse_args(shlex.split(re.sub(r"\[(.*)\]", r"\1", words)))
