@@ -41,6 +41,7 @@ __all__ = [
 #: Imported where they are used: some take seconds to import.
 REGISTRY: Final[dict[str, str]] = {
     "popular": "recjobs.models.popular:Popular",
+    "user_knn": "recjobs.models.user_knn:UserKnn",
     "item_knn": "recjobs.models.item_knn:ItemKnn",
     "ease": "recjobs.models.ease:Ease",
     "ials": "recjobs.models.ials:Ials",
@@ -48,6 +49,7 @@ REGISTRY: Final[dict[str, str]] = {
     "mf": "recjobs.models.mf:MatrixFactorization",
     "ncf": "recjobs.models.ncf:NeuralCollaborativeFiltering",
     "content": "recjobs.models.content:Content",
+    "two_tower": "recjobs.models.two_tower:TwoTower",
     "gru4rec": "recjobs.models.gru4rec:Gru4Rec",
     "sasrec": "recjobs.models.sasrec:SasRec",
 }

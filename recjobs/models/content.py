@@ -87,7 +87,7 @@ class Content(BlockModel):
         self._by_feature = _wide(self._rows.T.tocsr())
         liked = strengths(train)
         self._expected = self._expected_popularity(np.asarray(liked.sum(axis=0)).ravel())
-        self._history = _halved(liked, train, settings.half_life_days)
+        self._history = halved(liked, train, settings.half_life_days)
         self._own = self._rows[:0]
         if len(train.log.user_features):
             self._own = _wide(by_items.rows(train.log.user_features, numbers=False))
@@ -199,7 +199,7 @@ def require_item_features(train: TrainingSet, model: str) -> None:
         )
 
 
-def _halved(
+def halved(
     liked: sparse.csr_matrix, train: TrainingSet, half_life_days: float | None
 ) -> sparse.csr_matrix:
     """Halve a user's strengths for every half-life before the last interaction that is liked."""

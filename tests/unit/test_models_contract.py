@@ -22,6 +22,12 @@ class TestPopular(ModelContract):
     misspelt = ("half_life", "half_life_days")
 
 
+class TestUserKnn(ModelContract):
+    name = "user_knn"
+    params: ClassVar[dict[str, Any]] = {"shrinkage": 0.0}
+    misspelt = ("neighbors", "neighbours")
+
+
 class TestItemKnn(ModelContract):
     name = "item_knn"
     params: ClassVar[dict[str, Any]] = {"shrinkage": 0.0}
@@ -108,6 +114,13 @@ class TestContent(ModelContract):
     name = "content"
     features = True
     misspelt = ("category", "categories")
+
+
+class TestTwoTower(ModelContract):
+    name = "two_tower"
+    features = True
+    params: ClassVar[dict[str, Any]] = {**_FACTORS, "l2": 0.01}
+    misspelt = ("id_drop_out", "id_dropout")
 
 
 def test_every_model_is_under_the_contract() -> None:

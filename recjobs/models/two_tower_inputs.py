@@ -1,0 +1,85 @@
+"""What the towers are fed: features as dense vectors, and their means over histories."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, TrainingSet
+from recjobs.features import Features
+from recjobs.models.base import strengths
+from recjobs.models.content import halved
+from recjobs.models.feature_rows import FeatureRows
+
+#: Added to the weight of a history before its mean is taken: few items say less than many.
+_SHRINKAGE = 1.0
+
+
+def dense_features(features: Features, n: int, dim: int, seed: int) -> Float32Array:
+    """Return features as dense vectors, float32 ``(n, min(dim, distinct features))``.
+
+    Args:
+        features: Of ``n`` rows, or of none.
+        n: How many rows to return; those without features are 0.
+        dim: Above it a truncated SVD reduces them.
+        seed: Of the SVD's start.
+    """
+    if not len(features):
+        return np.zeros((n, 0), dtype=np.float32)
+    rows = FeatureRows(features).rows(features)
+    rows = rows[:, np.unique(rows.indices)]
+    if min(rows.shape) <= dim:
+        dense: Float32Array = rows.toarray()
+        return dense
+    from sklearn.utils.extmath import randomized_svd
+
+    left, values, _ = randomized_svd(rows, dim, random_state=seed)
+    reduced: Float32Array = (left * values).astype(np.float32)
+    return reduced
+
+
+class Histories:
+    """Means of item features over users' histories, or over a random part of the items in them.
+
+    Args:
+        train: Whose trained users' positives.
+        items: Of each item, float32 ``(n_items, dim)``.
+        half_life_days: What was liked so long before a user's last interaction counts half.
+    """
+
+    def __init__(
+        self, train: TrainingSet, items: Float32Array, half_life_days: float | None
+    ) -> None:
+        self._liked = halved(strengths(train), train, half_life_days)
+        self._items = items
+        ones = np.ones((len(items), 1), dtype=np.float32)
+        self._summed = np.concatenate([items, ones], axis=1)
+        self._parts = [self._summed, self._summed]
+
+    def split(self, second: BoolArray) -> None:
+        """Part the items in two, bool ``(n_items,)``, for `from_other_part`."""
+        self._parts = [self._summed * (second == part)[:, None] for part in (False, True)]
+
+    def from_other_part(self, users: Int32Array, second: BoolArray) -> Float32Array:
+        """Return each user's mean over the part that is not asked for, ``(n, dim)``.
+
+        Args:
+            users: int32, ``(n,)``.
+            second: Which part each row is to predict, bool ``(n,)``.
+        """
+        out = np.empty((len(users), self._items.shape[1]), dtype=np.float32)
+        for part in (False, True):
+            rows = np.flatnonzero(second == part)
+            out[rows] = _means(self._liked[users[rows]], self._parts[1 - part])
+        return out
+
+    def projected(self, weights: Float32Array) -> Float32Array:
+        """Return every user's whole mean times the weights, ``(n_users, n_outputs)``."""
+        ones = self._summed[:, -1:]
+        return _means(self._liked, np.concatenate([self._items @ weights, ones], axis=1))
+
+
+def _means(liked: sparse.csr_matrix, summed: Float32Array) -> Float32Array:
+    total = liked @ summed
+    means: Float32Array = total[:, :-1] / (total[:, -1:] + np.float32(_SHRINKAGE))
+    return means
