@@ -119,6 +119,16 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
         "N are not read before the model is\nfitted.",
     ),
     (
+        "tune",
+        "try hyperparameters on folds before the holdout",
+        "Tries the settings as they are first, then others, each on the same windows inside the "
+        "training\ndata; the night's holdout is not touched. Trials are stored: the same command "
+        "goes on where it\nstopped. The best is printed as a piece of the settings file.\n\n"
+        "  recjobs tune --trials 40 --minutes 60                   # the newest run's data\n"
+        "  recjobs tune --as-of 2016-10-17 --model ease --output ease.toml\n"
+        "  recjobs tune --run 12 --metric rmse --folds 3",
+    ),
+    (
         "demo",
         "three nights on MovieLens in an embedded Postgres",
         "Starts a Postgres of its own under .demo (or uses RECJOBS_DSN), loads MovieLens, runs "
@@ -251,6 +261,8 @@ def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
 
     _bench_arguments(parsers["bench"])
 
+    _tune_arguments(parsers["tune"])
+
     doing = parsers["demo"].add_mutually_exclusive_group()
     doing.add_argument("--stop", action="store_true", help="stop what the demo started")
     doing.add_argument("--airflow", action="store_true", help="run it under airflow standalone")
@@ -287,6 +299,23 @@ def _bench_arguments(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--seed", type=int, default=42, help="of all that is random (default: 42)")
     bench.add_argument("--per-user", metavar="P", help="write each user's values here, as Parquet")
     bench.add_argument("--threads", type=int, help="of the fit (default: every core)")
+
+
+def _tune_arguments(tune: argparse.ArgumentParser) -> None:
+    which = tune.add_mutually_exclusive_group()
+    which.add_argument("--as-of", help="a date or a time; extracted where no run has its data")
+    which.add_argument("--run", type=_positive, help="the run whose data to use")
+    tune.add_argument("--model", metavar="NAME", help="of this model (default: the job's)")
+    tune.add_argument("--trials", type=_positive, default=30, help="in all (default: 30)")
+    tune.add_argument("--minutes", type=float, default=60.0, help="the most (default: 60)")
+    tune.add_argument("--folds", type=_positive, default=2, help="windows (default: 2)")
+    tune.add_argument(
+        "--metric",
+        choices=("ndcg@10", "recall@20", "hit_rate@10", "mrr", "rmse"),
+        help="what is compared (default: gate.metric)",
+    )
+    tune.add_argument("--output", metavar="TOML", help="write the best here too")
+    tune.add_argument("--folder", help="where trials are stored (default: artifacts.root)")
 
 
 if __name__ == "__main__":

@@ -213,6 +213,37 @@ def bench(args: argparse.Namespace) -> int:
     return 0
 
 
+def tune(args: argparse.Namespace) -> int:
+    """Try hyperparameters on folds before the holdout."""
+    from recjobs import tune as tuning
+
+    settings = load_settings(args.config)
+    if args.model and args.model != settings.model.name:
+        settings = settings.with_overrides({"model.name": args.model, "model.params": {}})
+    root = args.folder or f"{settings.artifacts.root}/tune"
+    if "://" in root:
+        raise ConfigError(f"tune: trials are stored in a local folder; give --folder, not {root}")
+    as_of = parse_as_of(args.as_of, settings.job.timezone) if args.as_of else None
+    data = tuning.snapshot(settings, as_of=as_of, run_id=args.run, watch=console.stage_bar)
+    found = tuning.tune(
+        settings,
+        data,
+        metric=args.metric or settings.gate.metric,
+        n_folds=args.folds,
+        budget=tuning.Budget(args.trials, args.minutes),
+        folder=Path(root),
+        tell=lambda line: console.err.print(line, markup=False),
+    )
+    if args.output:
+        Path(args.output).write_text(found.fragment, encoding="utf-8")
+    if args.json:
+        console.print_json({"run_id": data.run.run_id, **asdict(found)})
+    else:
+        console.err.print(f"trials: {found.journal}; the same command goes on", markup=False)
+        print(found.fragment, end="")
+    return 0
+
+
 def demo(args: argparse.Namespace) -> int:
     """Run, serve or stop the demo."""
     from recjobs import demo as demonstration

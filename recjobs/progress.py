@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -10,6 +10,14 @@ class Progress(Protocol):
 
     def __call__(self, done: float, note: str = "") -> None:
         """Take a share between 0 and 1, and a word on what is being done or measured."""
+
+
+@runtime_checkable
+class EpochProgress(Protocol):
+    """A `Progress` that also wants each epoch's validation; it may raise to end the fit."""
+
+    def epoch(self, number: int, metric: str, value: float) -> None:
+        """Take the number from 1, and the metric on the validation part after that epoch."""
 
 
 def silent(done: float, note: str = "") -> None:

@@ -17,7 +17,7 @@ from recjobs.errors import ConfigError
 from recjobs.metrics import hits, ndcg, rmse
 from recjobs.models.base import Epoch, History, Model, RatingModel
 from recjobs.models.ranking import Ranker
-from recjobs.progress import Progress
+from recjobs.progress import EpochProgress, Progress
 
 #: Epochs without a better validation before training stops.
 _PATIENCE: Final = 4
@@ -98,7 +98,7 @@ def train_epochs(
         keep: Copies the weights, and returns a function that puts them back.
         epochs: The most epochs; without a measure, exactly so many.
         metric: ``"ndcg@10"`` (higher is better) or ``"rmse"`` (lower is better).
-        progress: Told the share of epochs done.
+        progress: Told the share of epochs done; an `EpochProgress` also each validation.
     """
     done: list[Epoch] = []
     sign = -1.0 if metric == "rmse" else 1.0
@@ -111,6 +111,8 @@ def train_epochs(
         progress(number / epochs, f"epoch {number}: loss {loss:.4f}{shown}")
         if value is None:
             continue
+        if isinstance(progress, EpochProgress):
+            progress.epoch(number, metric, value)
         if sign * value > best:
             best, best_epoch, restore = sign * value, number, keep()
         elif number - best_epoch >= _PATIENCE:

@@ -15,7 +15,7 @@ from shop import Shop
 
 COMMANDS = (
     "init", "doctor", "migrate", "run", "backfill", "stage", "status", "rollback", "promote",
-    "show", "bench", "demo",
+    "show", "tune", "bench", "demo",
 )  # fmt: skip
 
 

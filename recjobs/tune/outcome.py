@@ -1,0 +1,136 @@
+"""What the trials found: as values, as lines, as a piece of a settings file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recjobs.config import Settings
+from recjobs.errors import ConfigError
+from recjobs.tune.folds import Fold
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the trials found.
+
+    Attributes:
+        metric: What was compared, on the mean of the folds.
+        folds: How many.
+        users: Judged in each fold.
+        trials: Of all calls, in order: number, state, params, value, seconds.
+        before: Of the settings as they were; None where that trial did not end.
+        best: The greatest value (the least RMSE).
+        params: The hyperparameters that gave it.
+        journal: Where the trials are stored.
+        fragment: The best as settings, TOML.
+    """
+
+    metric: str
+    folds: int
+    users: tuple[int, ...]
+    trials: tuple[dict[str, Any], ...]
+    before: float | None
+    best: float
+    params: dict[str, Any]
+    journal: Path
+    fragment: str
+
+
+def as_it_is(trial: Trial | FrozenTrial) -> bool:
+    """Tell whether a trial is that of the settings as they were."""
+    return bool(trial.user_attrs.get("as_it_is"))
+
+
+def outcome(
+    study: Study,
+    settings: Settings,
+    metric: str,
+    folds: Sequence[Fold],
+    journal: Path,
+    failures: Sequence[str],
+) -> Outcome:
+    """Return what the trials found.
+
+    Args:
+        study: With all of them.
+        settings: Of the job.
+        metric: What was compared.
+        folds: On what.
+        journal: Where the trials are stored.
+        failures: Why some could not be fitted.
+
+    Raises:
+        ConfigError: None could be judged.
+    """
+    done = [each for each in study.trials if each.state.name == "COMPLETE"]
+    if not done:
+        why = failures[-1] if failures else "the time was over before one had ended"
+        raise ConfigError(f"tune: no trial of {settings.model.name} could be judged: {why}")
+    best = study.best_trial
+    params = dict(best.user_attrs["model_params"])
+    before = next((each.value for each in done if as_it_is(each)), None)
+    value = float(best.value or 0.0)
+    return Outcome(
+        metric=metric,
+        folds=len(folds),
+        users=tuple(len(fold.judged.users) for fold in folds),
+        trials=tuple(_told(each) for each in study.trials if each.state.is_finished()),
+        before=before,
+        best=value,
+        params=params,
+        journal=journal,
+        fragment=_fragment(settings.model.name, params, metric, value, before, len(done)),
+    )
+
+
+def _told(trial: FrozenTrial) -> dict[str, Any]:
+    seconds = trial.duration.total_seconds() if trial.duration else None
+    return {
+        "number": trial.number,
+        "state": trial.state.name.lower(),
+        "params": trial.user_attrs.get("model_params", trial.params),
+        "value": trial.value if trial.state.name == "COMPLETE" else None,
+        "seconds": seconds,
+    }
+
+
+def line(trial: FrozenTrial, metric: str) -> str:
+    """Return a trial in one line."""
+    told = _told(trial)
+    value = told["state"] if told["value"] is None else f"{metric} {told['value']:.4f}"
+    note = " (the settings as they are)" if as_it_is(trial) else ""
+    shown = ", ".join(f"{key} = {_toml(value)}" for key, value in trial.params.items())
+    return f"trial {trial.number}: {value}  {shown}{note}"
+
+
+def _fragment(
+    model: str, params: dict[str, Any], metric: str, value: float, before: float | None, n: int
+) -> str:
+    """Return the best as a piece of a settings file."""
+    was = "" if before is None else f"; {before:.4f} with the settings as they were"
+    return "\n".join(
+        [
+            f"# recjobs tune, {datetime.now(UTC):%Y-%m-%d}: {metric} {value:.4f} on folds before "
+            "the holdout,",
+            f"# the best of {n} trials{was}. The next night's holdout is the judge.",
+            "[model]",
+            f"name = {_toml(model)}",
+            *(["[model.params]"] if params else []),
+            *(f"{key} = {_toml(value)}" for key, value in params.items()),
+            "",
+        ]
+    )
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML spells it: as JSON does, for what a hyperparameter may be."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

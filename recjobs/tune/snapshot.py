@@ -1,0 +1,92 @@
+"""The log to tune on: what the index stage of a run left, or of a dry run made for the purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from recjobs import pipeline
+from recjobs.config import Settings
+from recjobs.dataset import Interactions
+from recjobs.errors import ConfigError
+from recjobs.progress import Progress
+from recjobs.runs import Run
+from recjobs.stages import microseconds, run_folder
+
+Watch = Callable[[str], AbstractContextManager[Progress]]
+
+_STAGES: Final = ("extract", "validate", "index")
+_FILES: Final = ("log.npz", "users.parquet", "items.parquet")
+_FEATURES: Final = ("item_features.parquet", "user_features.parquet")
+#: Runs that are looked at for one of the wanted instant.
+_NEWEST: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run's log.
+
+    Attributes:
+        log: Everything before ``as_of``.
+        as_of: Microseconds.
+        run: Whose artifacts it is.
+        digest: Of the files.
+    """
+
+    log: Interactions
+    as_of: int
+    run: Run
+    digest: str
+
+
+def snapshot(
+    settings: Settings, *, as_of: datetime | None, run_id: int | None, watch: Watch
+) -> Snapshot:
+    """Return the log of a run whose index stage has finished.
+
+    Args:
+        settings: Of the job.
+        as_of: Of which instant; where no run has one, a dry run is begun and ends after ``index``,
+            and a night of the same key goes on from there.
+        run_id: Of which run; without either, the newest one.
+        watch: Opens a progress for a stage.
+
+    Raises:
+        ConfigError: There is no such run, or its files are gone.
+    """
+    store = pipeline.run_store(settings)
+    run = store.get(run_id) if run_id is not None else None
+    if run is None:
+        found = (
+            each
+            for each in store.latest(_NEWEST)
+            if as_of in (None, each.key.as_of) and run_folder(each).finished("index")
+        )
+        run = next(found, None)
+    if run is None and as_of is None:
+        raise ConfigError("tune: no run has a snapshot yet; give --as-of, and one is extracted")
+    if run is None and as_of is not None:
+        run = _extract(settings, as_of, watch)
+    if run is None:
+        raise ConfigError("tune: give --as-of or --run")
+    folder = run_folder(run)
+    files = folder.manifest("index").files
+    paths = [folder.path("index", name) for name in _FILES]
+    paths += [folder.path("index", name) for name in _FEATURES if name in files]
+    log = Interactions.load(*paths)
+    digest = "".join(files[path.name] for path in paths)
+    return Snapshot(log, microseconds(run.key.as_of), run, digest)
+
+
+def _extract(settings: Settings, as_of: datetime, watch: Watch) -> Run:
+    run = pipeline.begin(settings, as_of, dry_run=True)
+    try:
+        for stage in _STAGES:
+            with watch(stage) as progress:
+                pipeline.run_stage(settings, run.run_id, stage, progress)
+    finally:
+        pipeline.run_store(settings).release(run.run_id)
+    return run
