@@ -44,6 +44,7 @@ REGISTRY: Final[dict[str, str]] = {
     "user_knn": "recjobs.models.user_knn:UserKnn",
     "item_knn": "recjobs.models.item_knn:ItemKnn",
     "ease": "recjobs.models.ease:Ease",
+    "elsa": "recjobs.models.elsa:Elsa",
     "ials": "recjobs.models.ials:Ials",
     "graph_filter": "recjobs.models.graph_filter:GraphFilter",
     "mf": "recjobs.models.mf:MatrixFactorization",

@@ -39,6 +39,12 @@ class TestEase(ModelContract):
     misspelt = ("l_2", "l2")
 
 
+class TestElsa(ModelContract):
+    name = "elsa"
+    params: ClassVar[dict[str, Any]] = {"embedding_dim": 8, "epochs": 60}
+    misspelt = ("epoch", "epochs")
+
+
 class TestIals(ModelContract):
     name = "ials"
     params: ClassVar[dict[str, Any]] = {"embedding_dim": 8}
