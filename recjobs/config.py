@@ -33,7 +33,9 @@ from pydantic import (
 from recjobs.errors import ConfigError
 
 Level = Literal["off", "warn", "stop"]
-ParamValue = bool | int | float | str | list[int] | list[float]
+PlainValue = bool | int | float | str | list[int] | list[float] | list[str]
+#: A hyperparameter; a model made of models takes theirs by name.
+ParamValue = PlainValue | dict[str, dict[str, PlainValue]]
 
 ENV_PREFIX: Final = "RECJOBS__"
 #: Sections and keys that do not change the lists: left out of the settings hash.
@@ -135,11 +137,36 @@ class Connection(Section):
         return _libpq_uri(value)
 
 
-class ItemSource(Section):
-    """The table of items: titles, availability, creation."""
+class FeatureColumns(Section):
+    """Columns that say something of an item or a user; for models that learn from it."""
 
     table: str = ""
     sql_file: str = ""
+    text: tuple[str, ...] = ()  #: words: titles, descriptions, a user's search queries
+    categories: tuple[str, ...] = ()  #: a text column of several, an array, or one value per row
+    separator: str = "|"  #: between several categories in a text column; "" for one per row
+    numbers: tuple[str, ...] = ()  #: numbers, booleans, dates or times
+
+    @field_validator("text", "categories", "numbers")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in value if value.count(name) > 1})
+        if twice or "" in value:
+            raise ValueError(f"expected distinct names of columns, twice: {twice or ['']}")
+        return value
+
+    @model_validator(mode="after")
+    def _of_a_table(self) -> FeatureColumns:
+        _at_most_one(self, "table", "sql_file")
+        for key in ("text", "categories", "numbers"):
+            if getattr(self, key) and not (self.table or self.sql_file):
+                raise ValueError(f"{key} names columns: give the table (or sql_file) that has them")
+        return self
+
+
+class ItemSource(FeatureColumns):
+    """The table of items: titles, availability, creation, what they are."""
+
     item_id: str = "item_id"
     title: str = ""
     created_at: str = ""
@@ -148,24 +175,16 @@ class ItemSource(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> ItemSource:
-        _at_most_one(self, "table", "sql_file")
         _at_most_one(self, "available", "available_sql")
         return self
 
 
-class UserSource(Section):
-    """The table of users: who is eligible for a list."""
+class UserSource(FeatureColumns):
+    """The table of users: who is eligible for a list, what is known of them."""
 
-    table: str = ""
-    sql_file: str = ""
     user_id: str = "user_id"
     created_at: str = ""
     active: str = ""  #: a boolean column; null counts as active
-
-    @model_validator(mode="after")
-    def _consistent(self) -> UserSource:
-        _at_most_one(self, "table", "sql_file")
-        return self
 
 
 class SourceSettings(Connection):

@@ -94,7 +94,7 @@ def _index(night: Night, out: StageOutput, progress: Progress) -> None:
 def _train(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.train import train
 
-    train(_log(night), _split(night), night.settings, out, progress)
+    train(_log(night, features=True), _split(night), night.settings, out, progress)
 
 
 def _evaluate(night: Night, out: StageOutput, progress: Progress) -> None:
@@ -104,7 +104,7 @@ def _evaluate(night: Night, out: StageOutput, progress: Progress) -> None:
     model = _model(night, "train")
     evaluate(
         model,
-        _log(night),
+        _log(night, features=True),
         _split(night),
         night.settings,
         champion,
@@ -127,8 +127,10 @@ def _gate(night: Night, out: StageOutput, progress: Progress) -> None:
 def _refit(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.train import refit
 
-    best_epoch = night.folder.manifest("train").summary["best_epoch"]
-    refit(_log(night), night.as_of, best_epoch, night.settings, out, progress)
+    found = night.folder.manifest("train").summary
+    best_epoch, choices = found["best_epoch"], found["choices"]
+    log = _log(night, features=True)
+    refit(log, night.as_of, best_epoch, choices, night.settings, out, progress)
 
 
 def _score(night: Night, out: StageOutput, progress: Progress) -> None:
@@ -199,12 +201,12 @@ WORK: Final[dict[str, Callable[[Night, StageOutput, Progress], None]]] = {
 }
 
 
-def _log(night: Night) -> Interactions:
+def _log(night: Night, *, features: bool = False) -> Interactions:
     from recjobs.dataset import Interactions
 
-    return Interactions.load(
-        *(night.folder.path("index", n) for n in ("log.npz", "users.parquet", "items.parquet"))
-    )
+    names = ["log.npz", "users.parquet", "items.parquet"]
+    names += ["item_features.parquet", "user_features.parquet"] if features else []
+    return Interactions.load(*(night.folder.path("index", name) for name in names))
 
 
 def _split(night: Night) -> Split:

@@ -48,7 +48,9 @@ def train(
         validation = training_set(log, split.validation, split.cutoff, settings.feedback)
         history = model.fit(fit, validation=validation, progress=_part(progress, 0.0, 0.6))
         best_epoch = max(1, history.best_epoch or 1)
+        choices = model.choices
         model = _make(settings)
+        model.choices = choices
         model.fit(known, epochs=best_epoch, progress=_part(progress, 0.6, 1.0))
     else:
         history = model.fit(known, progress=progress)
@@ -60,6 +62,7 @@ def refit(
     log: Interactions,
     as_of: int,
     best_epoch: int | None,
+    choices: dict[str, Any],
     settings: Settings,
     out: StageOutput,
     progress: Progress,
@@ -72,6 +75,7 @@ def refit(
         log: The whole log.
         as_of: Microseconds.
         best_epoch: What `train` found; None for a closed form.
+        choices: What else it found; see `Model.choices`.
         settings: Of the job.
         out: Where the files go.
         progress: Told how far it is.
@@ -84,6 +88,7 @@ def refit(
     everything = np.ones(len(log), dtype=np.bool_)
     known = training_set(log, everything, as_of, settings.feedback)
     model = _make(settings)
+    model.choices = choices
     epochs = max(1, best_epoch or 1) if model.selects_epochs else None
     history = model.fit(known, epochs=epochs, progress=progress)
     _leave(model, known, history, epochs, time.perf_counter() - started, out)
@@ -120,6 +125,7 @@ def _leave(
     out.summary.update(
         model=model.name,
         best_epoch=best_epoch,
+        choices=model.choices,
         epochs=len(epochs),
         fit_seconds=round(seconds, 3),
         n_users=int(model.known_users.sum()),

@@ -90,7 +90,7 @@ class ModelContract:
             np.testing.assert_array_equal(one, other)
         assert loaded.settings == model.settings
         assert loaded.rating_range == model.rating_range
-        for path in (tmp_path / "model").rglob("*"):
+        for path in (tmp_path / "model").rglob("*.*"):
             assert path.suffix in {".json", ".npz", ".keras"}
 
     def test_loading_under_another_name_is_refused(self, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from recjobs.bench.files import Training
 from recjobs.config import FeedbackSettings, HoldoutSettings, Section
 from recjobs.dataset import BoolArray, Interactions, TrainingSet, training_set
 from recjobs.errors import DataError
+from recjobs.models import model_class
 from recjobs.models.base import Model
 from recjobs.progress import Progress
 from recjobs.split import last_rows
@@ -45,25 +47,31 @@ def end_of(log: Interactions) -> int:
     return int(log.ts.max(initial=0)) + 1
 
 
-def check_times(kind: type[Model], given: Training) -> None:
+def kinds_of(kind: type[Model], settings: Section) -> list[type[Model]]:
+    """Return the classes that a fit uses: a blend's models, else the model alone."""
+    return [model_class(name) for name in getattr(settings, "models", (kind.name,))]
+
+
+def check_times(kinds: list[type[Model]], given: Training) -> None:
     """Refuse rows without a time for a model that learns from their order.
 
     Raises:
         DataError: There are such rows.
     """
     missing = int((~given.timed).sum())
-    if getattr(kind, "needs_time", False) and missing:
-        raise DataError(
-            f"{kind.name} learns from the order of a user's rows: expected a ts in every row of T. "
-            f"Received: {missing} nulls in {len(given.timed)} rows"
-        )
+    for kind in kinds:
+        if kind.needs_time and missing:
+            raise DataError(
+                f"{kind.name} learns from the order of a user's rows: expected a ts in every row "
+                f"of T. Received: {missing} nulls in {len(given.timed)} rows"
+            )
 
 
-def import_first(kind: type[Model]) -> None:
+def import_first(kinds: list[type[Model]]) -> None:
     """Import what the fit would import, so that no clock counts it."""
     from recjobs import kernels  # noqa: F401 (its import is the point)
 
-    if kind.selects_epochs:  # trained in epochs: by Keras
+    if any(kind.selects_epochs for kind in kinds):  # trained in epochs: by Keras
         from recjobs.models.training import import_keras
 
         import_keras()
@@ -96,6 +104,7 @@ def fit(
     log = given.log
     everything = np.ones(len(log), dtype=np.bool_)
     selection_seconds, epochs = None, None
+    choices: dict[str, Any] = {}
     if kind.selects_epochs:
         started = time.perf_counter()
         held = validation_rows(given, feedback, seed)
@@ -108,11 +117,12 @@ def fit(
             validation=validation if held.any() else None,
             progress=lambda done, note="": progress(done / 2, note),
         )
-        epochs = max(1, history.best_epoch or 1)
+        epochs, choices = max(1, history.best_epoch or 1), model.choices
         selection_seconds = time.perf_counter() - started
     started = time.perf_counter()
     train = training_set(log, everything, end_of(log), feedback)
     model = kind(settings, seed=seed, threads=threads)
+    model.choices = choices
     begin = 0.0 if epochs is None else 0.5
     model.fit(
         train,

@@ -47,6 +47,7 @@ REGISTRY: Final[dict[str, str]] = {
     "elsa": "recjobs.models.elsa:Elsa",
     "ials": "recjobs.models.ials:Ials",
     "graph_filter": "recjobs.models.graph_filter:GraphFilter",
+    "blend": "recjobs.models.blend:Blend",
     "mf": "recjobs.models.mf:MatrixFactorization",
     "ncf": "recjobs.models.ncf:NeuralCollaborativeFiltering",
     "content": "recjobs.models.content:Content",

@@ -69,6 +69,8 @@ class Model(ABC):
         known_users: bool, ``(n_users,)``; the others are left to the fallback. Set by `fit`.
         known_items: bool, ``(n_items,)``; the others are never recommended. Set by `fit`.
         rating_range: The least and the greatest rating, where the scores are predicted ratings.
+        choices: What a fit with a validation part decided beside the number of epochs, as JSON
+            values; a fit without one takes over what it finds here.
     """
 
     name: ClassVar[str]
@@ -84,6 +86,7 @@ class Model(ABC):
         self.settings = settings
         self.seed = seed
         self.threads = threads
+        self.choices: dict[str, Any] = {}
 
     @abstractmethod
     def fit(

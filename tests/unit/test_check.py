@@ -354,7 +354,7 @@ def test_what_is_scored_passes(tmp_path: Path, model: str | None) -> None:
     if model is not None:
         chosen = settings.with_overrides({"model.name": model})
         assert make(model, {}, seed=1, threads=1).name == model
-        fresh = refit(log, AS_OF, None, chosen, StageOutput(tmp_path), silent)
+        fresh = refit(log, AS_OF, None, {}, chosen, StageOutput(tmp_path), silent)
     out = StageOutput(tmp_path)
     score(fresh, log, AS_OF, settings, out, silent)
     found = StageOutput(tmp_path)

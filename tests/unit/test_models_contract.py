@@ -122,6 +122,18 @@ class TestContent(ModelContract):
     misspelt = ("category", "categories")
 
 
+class TestBlend(ModelContract):
+    name = "blend"
+    params: ClassVar[dict[str, Any]] = {
+        "models": {"ease": {}, "ials": {"embedding_dim": 8}, "item_knn": {"shrinkage": 0.0}}
+    }
+    misspelt = ("model", "models")
+
+
+class TestBlendOfRanks(TestBlend):
+    params: ClassVar[dict[str, Any]] = {**TestBlend.params, "scale": "rank"}
+
+
 class TestTwoTower(ModelContract):
     name = "two_tower"
     features = True

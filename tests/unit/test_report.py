@@ -150,7 +150,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         differences = read_json(folder.path("evaluate", "differences.json"))
         out.summary = asdict(gate(differences, job.gate, anything_live=False))
     with folder.writing("refit") as out:
-        model = refit(log, MICROSECONDS, None, job, out, silent)
+        model = refit(log, MICROSECONDS, None, {}, job, out, silent)
     with folder.writing("score") as out:
         score(model, log, MICROSECONDS, job, out, silent)
     with folder.writing("check") as out:

@@ -81,7 +81,7 @@ def test_epochs_are_found_on_validation_then_all_training_rows_are_fitted(
 def test_refit_takes_all_rows_for_the_epochs_found(
     log: Interactions, recorder: list[Any], tmp_path: Path
 ) -> None:
-    train.refit(log, AS_OF, 3, settings_of(), StageOutput(tmp_path), silent)
+    train.refit(log, AS_OF, 3, {}, settings_of(), StageOutput(tmp_path), silent)
     assert Recorder.fits == [(len(log), None, 3)]
 
 
@@ -92,7 +92,7 @@ def test_a_closed_form_is_fitted_once(log: Interactions, tmp_path: Path) -> None
     assert out.summary["best_epoch"] is None
     assert out.summary["epochs"] == 0
     assert read_json(tmp_path / "history.json")["epochs"] == []
-    train.refit(log, AS_OF, None, settings_of(model={"name": "item_knn"}), out, silent)
+    train.refit(log, AS_OF, None, {}, settings_of(model={"name": "item_knn"}), out, silent)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,198 @@
+"""`blend`: other models of the registry, their scores weighted.
+
+Score: the sum over models m of w_m * z_m, where z_m is either the standard score of the item among
+all that m knows, for this user, or 1 / (c + rank). The weights are chosen on the validation part,
+where they give the best NDCG@10; they are at least 0 and sum to 1, so a model that adds nothing is
+left out. Rank fusion: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion", SIGIR 2009; weights
+by search on held-out data: Bartell, Cottrell and Belew, SIGIR 1994.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from recjobs.config import PlainValue, Section
+from recjobs.dataset import Float32Array, Int32Array, TrainingSet
+from recjobs.errors import ConfigError
+from recjobs.models import check_params, load, make
+from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, FactorModel, History, Model
+from recjobs.models.blend_weights import Judged, best_weights
+from recjobs.models.relations import ItemRelation
+from recjobs.progress import Progress, silent
+from recjobs.topn import TILE_USERS, over_rows
+
+#: What a rank is added to: the constant of Cormack, Clarke and Buettcher.
+_RANK_OFFSET: Final = 60
+
+
+class BlendSettings(Section):
+    """Hyperparameters of `Blend`."""
+
+    #: the models by name, each with its own hyperparameters
+    models: dict[str, dict[str, PlainValue]] = Field(
+        default={"ease": {}, "ials": {}, "item_knn": {}}
+    )
+    scale: Literal["z", "rank"] = "z"  #: how scores are made comparable
+    #: at most so many users choose the weights
+    judged_users: int = Field(default=5000, ge=1)
+
+    @field_validator("models")
+    @classmethod
+    def _known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if len(value) < 2 or "blend" in value:
+            raise ValueError("expected two other models or more")
+        for name, params in value.items():
+            try:
+                check_params(name, params)
+            except ConfigError as error:
+                raise ValueError(f"{name}: {error}") from error
+        return value
+
+
+class Blend(BlockModel):
+    """Several models as one."""
+
+    name = "blend"
+    Settings = BlendSettings
+    selects_epochs = True
+    settings: BlendSettings
+
+    def fit(
+        self,
+        train: TrainingSet,
+        *,
+        validation: TrainingSet | None = None,
+        epochs: int | None = None,
+        progress: Progress = silent,
+    ) -> History:
+        """Fit every model; with a validation part, choose the weights.
+
+        Without one, the weights and epochs of ``choices`` are taken: each model counts the same,
+        and trains as long as it would by itself, where there are none.
+        """
+        if train.feedback == "explicit":
+            raise ConfigError("model.name: blend ranks; for ratings choose mf or ncf")
+        names = list(self.settings.models)
+        self.parts: dict[str, Model] = {}
+        found: dict[str, int | None] = {}
+        for number, (name, params) in enumerate(self.settings.models.items()):
+            model = make(name, params, seed=self.seed, threads=self.threads)
+            history = model.fit(
+                train,
+                validation=validation if model.selects_epochs else None,
+                epochs=self.choices.get("epochs", {}).get(name),
+                progress=_part(progress, name, number, len(names)),
+            )
+            self.parts[name], found[name] = model, history.best_epoch
+        self.known_users = np.logical_or.reduce([m.known_users for m in self.parts.values()])
+        self.known_items = np.logical_or.reduce([m.known_items for m in self.parts.values()])
+        if validation is None:
+            given = self.choices.get("weights", dict.fromkeys(names, 1 / len(names)))
+            self.weights = np.array([given[name] for name in names], dtype=np.float32)
+            return CLOSED_FORM
+        judged = Judged.of(train, validation, self.known_users, self.settings.judged_users)
+        self.weights = best_weights(judged, len(names), self._scaled)
+        weights = dict(zip(names, self.weights.tolist(), strict=True))
+        self.choices = {"weights": weights, "epochs": found}
+        shown = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+        progress(1.0, f"weights: {shown}")
+        return History((), 1, "ndcg@10")
+
+    def score_block(self, user_idx: Int32Array) -> Float32Array:
+        """Return the weighted sum of the models' scaled scores."""
+        total = np.zeros((len(user_idx), len(self.known_items)), dtype=np.float32)
+        for number, weight in enumerate(self.weights):
+            if weight > 0:
+                total += weight * self._scaled(number, user_idx)
+        total[:, ~self.known_items] = -np.inf
+        return total
+
+    def relation(self) -> ItemRelation | None:
+        """Return how items relate by the model that weighs most, of those that relate them."""
+        order = np.argsort(-self.weights, kind="stable")
+        relations = (list(self.parts.values())[number].relation() for number in order)
+        return next((relation for relation in relations if relation is not None), None)
+
+    def save(self, folder: Path) -> None:
+        """Write the blend into a folder, each of its models into one of its own."""
+        super().save(folder)
+        for name, model in self.parts.items():
+            model.save(folder / name)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a blend that `save` wrote."""
+        blend = super().load(folder)
+        blend.parts = {name: load(name, folder / name) for name in blend.settings.models}
+        return blend
+
+    def _scaled(self, number: int, users: Int32Array) -> Float32Array:
+        """Return a model's scores in the scale of the blend, float32 ``(b, n_items)``.
+
+        What the model does not know has its least score; a user it does not know, 0 everywhere.
+        """
+        model = list(self.parts.values())[number]
+        scaled = np.zeros((len(users), len(self.known_items)), dtype=np.float32)
+        rows = np.flatnonzero(model.known_users[users])
+        if len(rows):
+            items = np.flatnonzero(model.known_items)
+            # Rows one after another, so that what is summed over a row is in one order.
+            scores = np.take(_scores(model, users[rows]), items, axis=1)
+            known = _SCALES[self.settings.scale](np.nan_to_num(scores, neginf=0.0))
+            full = np.repeat(known.min(axis=1, keepdims=True), scaled.shape[1], axis=1)
+            full[:, items] = known
+            scaled[rows] = full
+        return scaled
+
+    def _state(self) -> Arrays:
+        return {"weights": self.weights}
+
+    def _restore(self, arrays: Arrays) -> None:
+        self.weights = arrays["weights"]
+
+
+def _part(progress: Progress, name: str, number: int, of: int) -> Progress:
+    def report(done: float, note: str = "") -> None:
+        progress((number + done) / of, f"{name}: {note}")
+
+    return report
+
+
+def _scores(model: Model, users: Int32Array) -> Float32Array:
+    if isinstance(model, BlockModel):
+        return model.score_block(users)
+    if not isinstance(model, FactorModel):
+        raise TypeError(f"model {model.name}: expected factors or scores of a block")
+    user_vectors, item_vectors = model.factors()
+    scores = np.empty((len(users), len(item_vectors)), dtype=np.float32)
+
+    def work(rows: slice) -> None:
+        # Of one shape, so that a user's scores are the same bits in any block.
+        left = np.zeros((TILE_USERS, user_vectors.shape[1]), dtype=np.float32)
+        left[: rows.stop - rows.start] = user_vectors[users[rows]]
+        scores[rows] = (left @ item_vectors.T)[: rows.stop - rows.start]
+
+    over_rows(work, len(users), TILE_USERS)
+    return scores
+
+
+def _standard(scores: Float32Array) -> Float32Array:
+    mean = scores.mean(axis=1, keepdims=True)
+    deviation = scores.std(axis=1, keepdims=True)
+    standard: Float32Array = (scores - mean) / np.maximum(deviation, np.float32(1e-12))
+    return standard
+
+
+def _by_rank(scores: Float32Array) -> Float32Array:
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ranks = np.empty_like(scores)
+    np.put_along_axis(ranks, order, np.arange(scores.shape[1], dtype=np.float32)[None], axis=1)
+    found: Float32Array = np.float32(1) / (_RANK_OFFSET + 1 + ranks)
+    return found
+
+
+_SCALES: Final = {"z": _standard, "rank": _by_rank}

@@ -1,0 +1,118 @@
+"""The blend: its scores against a plain sum, its weights, and what a refit takes over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from logs import every, log_of
+from recjobs import models
+from recjobs.config import FeedbackSettings
+from recjobs.dataset import Interactions, TrainingSet, training_set
+from recjobs.errors import ConfigError
+from recjobs.models.blend import Blend, BlendSettings
+
+AS_OF = 400 * 86_400_000_000
+PARTS = {"ease": {"l2": 1.0}, "popular": {}}
+
+
+def groups(users: int = 60, items: int = 30) -> Interactions:
+    """Users choose among a third of the items; each one's last choice is of it too."""
+    rng = np.random.default_rng(5)
+    rows = []
+    for user in range(users):
+        chosen = rng.permutation(np.arange(user % 3, items, 3))[:7]
+        rows += [(user, int(item), float(day)) for day, item in enumerate(chosen)]
+    return log_of(rows)
+
+
+def sets(log: Interactions) -> tuple[TrainingSet, TrainingSet]:
+    """All choices but the last of each user, and these."""
+    last = log.ts == log.ts.max()
+    feedback = FeedbackSettings()
+    return (
+        training_set(log, ~last, AS_OF, feedback),
+        training_set(log, last, AS_OF, feedback),
+    )
+
+
+def blend(**settings: object) -> Blend:
+    return Blend(BlendSettings.model_validate({"models": PARTS, **settings}), seed=1, threads=2)
+
+
+def test_scores_are_the_weighted_standard_scores() -> None:
+    train, _ = sets(groups())
+    model = blend()
+    model.choices = {"weights": {"ease": 0.75, "popular": 0.25}, "epochs": {}}
+    model.fit(train, epochs=1)
+    users = np.arange(train.n_users, dtype=np.int32)
+    expected = np.zeros((train.n_users, train.n_items))
+    for weight, (name, part) in zip((0.75, 0.25), model.parts.items(), strict=True):
+        assert part.name == name
+        scores = (
+            part.score_block(users)
+            if isinstance(part, models.BlockModel)
+            else np.matmul(part.factors()[0], part.factors()[1].T)
+        ).astype(np.float64)
+        centred = scores - scores.mean(axis=1, keepdims=True)
+        expected += weight * centred / np.maximum(scores.std(axis=1, keepdims=True), 1e-12)
+    np.testing.assert_allclose(model.score_block(users), expected, atol=1e-4)
+
+
+def test_a_rank_counts_by_its_place() -> None:
+    train, _ = sets(groups())
+    model = blend(scale="rank")
+    model.choices = {"weights": {"ease": 1.0, "popular": 0.0}, "epochs": {}}
+    model.fit(train, epochs=1)
+    users = np.arange(5, dtype=np.int32)
+    ease = model.parts["ease"]
+    assert isinstance(ease, models.BlockModel)
+    order = np.argsort(-ease.score_block(users), axis=1, kind="stable")
+    best_first = np.take_along_axis(model.score_block(users), order, axis=1)
+    np.testing.assert_allclose(best_first[0], 1 / (61 + np.arange(train.n_items)), rtol=1e-5)
+
+
+def test_the_better_model_weighs_more_and_a_refit_takes_the_weights_over(tmp_path: Path) -> None:
+    train, validation = sets(groups())
+    chosen = blend()
+    history = chosen.fit(train, validation=validation)
+    assert history.best_epoch == 1
+    weights = chosen.choices["weights"]
+    assert weights["ease"] > 0.8
+    assert sum(weights.values()) == pytest.approx(1)
+    refitted = blend()
+    refitted.choices = chosen.choices
+    refitted.fit(train, epochs=1)
+    np.testing.assert_array_equal(refitted.weights, chosen.weights)
+    refitted.save(tmp_path)
+    assert (tmp_path / "ease" / "arrays.npz").exists()
+
+
+def test_without_a_validation_part_all_count_the_same() -> None:
+    train, _ = sets(groups())
+    model = blend()
+    model.fit(train)
+    assert model.weights.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"ease": {}}, "two other models"),
+        ({"ease": {}, "blend": {}}, "two other models"),
+        ({"ease": {}, "eas": {}}, "did you mean 'ease'"),
+        ({"ease": {"l": 1}, "ials": {}}, "no such hyperparameter"),
+    ],
+)
+def test_what_can_not_be_blended_is_named(parts: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        models.check_params("blend", {"models": parts})
+
+
+def test_ratings_are_not_blended() -> None:
+    log = log_of([(1, 1, 0.0, 4.0), (2, 1, 0.0, 3.0)])
+    train = training_set(log, every(log), AS_OF, FeedbackSettings(kind="explicit"))
+    with pytest.raises(ConfigError, match="for ratings choose mf or ncf"):
+        blend().fit(train)
