@@ -91,8 +91,9 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
     _check(request, kind)
 
     given = files.read_training(request.train, request.items)
-    fitting.check_times(kind, given)
-    fitting.import_first(kind)
+    kinds = fitting.kinds_of(kind, settings)
+    fitting.check_times(kinds, given)
+    fitting.import_first(kinds)
     with watch("fit") as progress:
         fitted = fitting.fit(
             kind, settings, given, feedback,

@@ -55,10 +55,20 @@ _SEQUENCE: Final[Space] = {
     "learning_rate": Range(0.0003, 0.005, log=True),
 }
 
+_NEIGHBOURS: Final[Space] = {
+    "neighbours": Range(20, 1000, log=True),
+    "shrinkage": Range(0.5, 500.0, log=True),
+}
+
 SPACES: Final[dict[str, Space]] = {
     "popular": {"half_life_days": Range(0.5, 365.0, log=True)},
-    "item_knn": {"neighbours": Range(20, 1000, log=True), "shrinkage": Range(0.5, 500.0, log=True)},
+    "user_knn": _NEIGHBOURS,
+    "item_knn": _NEIGHBOURS,
     "ease": {"l2": Range(1.0, 10_000.0, log=True)},
+    "elsa": {
+        "embedding_dim": Choice((64, 128, 256, 512, 800)),
+        "learning_rate": Range(0.01, 0.3, log=True),
+    },
     "graph_filter": {
         "embedding_dim": Choice((32, 64, 128, 256, 512)),
         "ideal_weight": Range(0.0, 1.0),
@@ -83,6 +93,12 @@ SPACES: Final[dict[str, Space]] = {
         "text": Range(0.0, 3.0),
         "categories": Range(0.0, 3.0),
         "popularity": Range(0.0, 1.0),
+    },
+    "two_tower": {
+        "embedding_dim": Choice((32, 64, 128)),
+        "id_dropout": Range(0.0, 0.8),
+        "learning_rate": Range(0.0005, 0.02, log=True),
+        "l2": Range(0.0001, 1.0, log=True),
     },
     "gru4rec": _SEQUENCE,
     "sasrec": _SEQUENCE,

@@ -99,7 +99,7 @@ def test_exit_codes_follow_the_error_tree(
     assert "Received: 'tomorrow'" in capsys.readouterr().err
     assert main(["run", "--set", "model.nam=ease"]) == 2
     assert "did you mean 'name'?" in capsys.readouterr().err
-    assert main(["run", "--set", "model.name=esae"]) == 2
+    assert main(["run", "--set", "model.name=easse"]) == 2
     assert "did you mean 'ease'?" in capsys.readouterr().err
     assert main(["show", "not-a-number"]) == 3
     assert main(["stage", "score", "--run", "12345"]) == 2

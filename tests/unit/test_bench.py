@@ -349,6 +349,14 @@ def test_a_sequence_model_refuses_null_times(files: Files) -> None:
     assert files.run("scored", "full")[0] == 0
 
 
+def test_so_does_a_blend_with_one(files: Files) -> None:
+    files.put("train", [(1, 5, None, 20), (1, 4, None, None), (2, 5, None, 20)])
+    files.put("test", [(1, 6, None, 1)])
+    code, error = files.run("blend", "full", "--set", "models={ordered={}, scored={}}")
+    assert (code, Stub.fits) == (3, [])
+    assert "ordered learns from the order" in error["message"]
+
+
 def test_the_fit_opens_neither_E_nor_N(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the files hold when the fit ends is what is judged: nothing was read before."""
     files.put("train", [(1, 1, None, 1), (2, 2, None, 1)])
@@ -442,7 +450,7 @@ GOOD = [(1, 1, 4.0, 1), (1, 2, 3.0, 2), (2, 1, 5.0, 1)]
 @pytest.mark.parametrize(
     ("change", "words", "code", "message"),
     [
-        ({}, ["esae", "full"], 2, "did you mean 'ease'"),
+        ({}, ["easse", "full"], 2, "did you mean 'ease'"),
         ({}, ["scored", "full", "--set", "sise=1"], 2, "did you mean 'size'"),
         ({}, ["scored", "full", "--set", "size"], 2, "expected KEY=VALUE"),
         ({}, ["scored", "full", "--k", "ten"], 2, "--k: expected cutoffs"),
