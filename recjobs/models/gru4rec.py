@@ -77,15 +77,17 @@ class Gru4Rec(SequenceModel):
         """Return what each place tells; see `SequenceModel._network`."""
         x = drop(tf.gather(weights[ITEMS], column))
         read = tf.matmul(x, weights["read"]) + weights["read_bias"]
-        read = tf.transpose(read, [1, 0, 2])  # (t, b, gates * hidden)
-        width, n_users = tf.shape(read)[0], tf.shape(read)[1]
+        n_users, width, gates = tf.shape(read)[0], tf.shape(read)[1], read.shape[2]
+        # Taken apart first: the gradient of a slice is as large as all places, at every place.
+        reads = tf.TensorArray(tf.float32, width, element_shape=[None, gates])
+        reads = reads.unstack(tf.transpose(read, [1, 0, 2]))
         cell = _gru if self.settings.cell == "gru" else _lstm
         start = tf.zeros([n_users, self.settings.hidden])
         states = tf.TensorArray(tf.float32, width, element_shape=[None, self.settings.hidden])
 
         def body(place: Any, state: Any, memory: Any, states: Any) -> Any:
             kept = tf.matmul(state, weights["keep"]) + weights["keep_bias"]
-            state, memory = cell(tf, read[place], kept, state, memory)
+            state, memory = cell(tf, reads.read(place), kept, state, memory)
             return place + 1, state, memory, states.write(place, state)
 
         *_, states = tf.while_loop(

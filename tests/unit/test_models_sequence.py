@@ -49,7 +49,7 @@ def _model(name: str, **params: Any) -> SequenceModel:
         "embedding_dim": 16,
         "length": 8,
         "learning_rate": 0.01,
-        "epochs": 30,
+        "epochs": 60,
     }
     model = models.make(name, {**small, **params}, seed=5, threads=2)
     assert isinstance(model, SequenceModel)
