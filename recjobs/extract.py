@@ -19,21 +19,27 @@ import pyarrow.parquet as pq
 from recjobs import db
 from recjobs.artifacts import StageOutput, file_sha256
 from recjobs.columns import (
+    CATEGORIES,
     CREATED_AT,
     EVENT,
+    FEATURE_COLUMNS,
     INTERACTION_COLUMNS,
     ITEM_COLUMNS,
     ITEM_ID,
+    NUMBERS,
     RATING,
+    TEXT,
     TITLE,
     TS,
     USER_COLUMNS,
     USER_ID,
 )
-from recjobs.config import SourceSettings
+from recjobs.config import FeatureColumns, SourceSettings
 from recjobs.errors import ConfigError, DataError
+from recjobs.features import TYPES, feature_columns, split_values
 from recjobs.index import arrow_type
 from recjobs.progress import Progress, silent
+from recjobs.source.features import JOINED_BY
 from recjobs.source.log import GROUP_ROWS, Log
 from recjobs.source.queries import Queries, plan
 from recjobs.source.read import INSTANT, read_tables
@@ -55,7 +61,8 @@ def extract(
     """Read the source on one snapshot and write it as Parquet.
 
     Leaves ``interactions.parquet`` (`columns.INTERACTION_COLUMNS`, ordered by them with the time
-    first), ``items.parquet`` and ``users.parquet`` (ordered by id; no rows where not configured).
+    first), ``items.parquet`` and ``users.parquet`` (ordered by id, their features behind the other
+    columns; no rows where not configured).
 
     Args:
         source: Which tables and columns.
@@ -85,8 +92,10 @@ def extract(
     with pq.ParquetWriter(out.folder / "interactions.parquet", schema, **PARQUET) as writer:
         for group in log.groups(schema):
             writer.write_table(group, row_group_size=GROUP_ROWS)
-    items = _side(tables.get("items"), ITEM_ID, log.items, as_of, _schema(ITEM_COLUMNS, queries))
-    users = _side(tables.get("users"), USER_ID, log.users, as_of, _schema(USER_COLUMNS, queries))
+    schema = _schema(ITEM_COLUMNS + FEATURE_COLUMNS, queries)
+    items = _side(tables.get("items"), ITEM_ID, log.items, as_of, schema, source.items)
+    schema = _schema(USER_COLUMNS + FEATURE_COLUMNS, queries)
+    users = _side(tables.get("users"), USER_ID, log.users, as_of, schema, source.users)
     if "users" in tables and not users.num_rows:
         raise DataError(
             f"source.users: none of its {tables['users'].num_rows} rows was created before {as_of} "
@@ -108,7 +117,12 @@ def extract(
 
 
 def _side(
-    table: pa.Table | None, key: str, in_log: pa.Array, as_of: datetime, schema: pa.Schema
+    table: pa.Table | None,
+    key: str,
+    in_log: pa.Array,
+    as_of: datetime,
+    schema: pa.Schema,
+    settings: FeatureColumns,
 ) -> pa.Table:
     """Return the items or users that were known before ``as_of``, by id."""
     if table is None:
@@ -126,9 +140,22 @@ def _side(
     created = pc.fill_null(pc.less(table[CREATED_AT], pa.scalar(as_of, INSTANT)), False)
     table = table.set_column(table.schema.get_field_index(key), key, ids)
     table = table.filter(pc.or_(created, pc.is_in(ids, value_set=in_log)))
-    table = table.take(pc.sort_indices(table[key]))
-    columns = [table[field.name].cast(field.type) for field in schema]
-    return pa.Table.from_arrays([c.combine_chunks() for c in columns], schema=schema)
+    table = table.take(pc.sort_indices(table[key])).combine_chunks()
+    columns = dict(zip(table.column_names, table.columns, strict=True)) | _features(table, settings)
+    return pa.table({name: columns[name].cast(schema.field(name).type) for name in schema.names})
+
+
+def _features(table: pa.Table, settings: FeatureColumns) -> dict[str, pa.Array]:
+    """Return `columns.FEATURE_COLUMNS` of what the query gave."""
+
+    def each(name: str, asked: tuple[str, ...]) -> list[pa.Array]:
+        column = table[name].combine_chunks()
+        return [pc.list_element(column, place) for place in range(len(asked))]
+
+    texts = [table[TEXT].cast(pa.string()).combine_chunks()]
+    values = zip(settings.categories, each(CATEGORIES, settings.categories), strict=True)
+    categories = {name: split_values(column, JOINED_BY) for name, column in values}
+    return feature_columns(texts, categories, each(NUMBERS, settings.numbers), len(table))
 
 
 def _schema(columns: tuple[str, ...], queries: Queries) -> pa.Schema:
@@ -140,6 +167,7 @@ def _schema(columns: tuple[str, ...], queries: Queries) -> pa.Schema:
         RATING: pa.float32(),
         EVENT: pa.string(),
         TITLE: pa.string(),
+        **TYPES,
     }
     return pa.schema([(name, types.get(name, pa.bool_())) for name in columns])
 

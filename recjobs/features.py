@@ -26,7 +26,8 @@ _IS: Final = "="
 #: What separates the values of a text column of categories, unless the settings say otherwise.
 SEPARATOR: Final = "|"
 
-_TYPES: Final = {
+#: Their types.
+TYPES: Final = {
     TEXT: pa.string(),
     CATEGORIES: pa.list_(pa.string()),
     NUMBERS: pa.list_(pa.float32()),
@@ -146,7 +147,7 @@ def from_table(table: pa.Table, index: Index) -> Features:
         if name == key or column.null_count == len(column):
             continue
         if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-            categories[name] = column.cast(_TYPES[CATEGORIES])
+            categories[name] = column.cast(TYPES[CATEGORIES])
         elif pa.types.is_boolean(column.type):
             categories[name] = split_values(column.cast(pa.string()), "")
         elif not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
@@ -231,7 +232,7 @@ def _side_by_side(numbers: list[pa.Array], n: int) -> pa.Array:
 
 def _of_columns(table: pa.Table) -> Features:
     parts: dict[str, Any] = {
-        name: table[name].cast(kind).combine_chunks() for name, kind in _TYPES.items()
+        name: table[name].cast(kind).combine_chunks() for name, kind in TYPES.items()
     }
     size = pc.fill_null(pc.list_value_length(parts[CATEGORIES]), 0)
     coded = parts[CATEGORIES].flatten().dictionary_encode()

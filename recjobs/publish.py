@@ -156,7 +156,8 @@ def _batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]
 def _items(folder: RunFolder) -> pa.Table:
     """Return every item of the run with its title, where the source has one, and availability."""
     index = Index.load(folder.path("index", "items.parquet"))
-    source = pq.read_table(folder.path("extract", "items.parquet"))
+    columns = [ITEM_ID, TITLE, AVAILABLE]
+    source = pq.read_table(folder.path("extract", "items.parquet"), columns=columns)
     rows = pc.index_in(index.ids, value_set=source[ITEM_ID].combine_chunks())
     found = source.select([TITLE, AVAILABLE]).combine_chunks().take(rows)
     return pa.table(

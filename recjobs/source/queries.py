@@ -14,6 +14,7 @@ from recjobs.columns import IdType
 from recjobs.config import SourceSettings
 from recjobs.errors import ConfigError
 from recjobs.source.catalog import Relation, first_line, id_type, relation_of, statement
+from recjobs.source.features import feature_values
 from recjobs.source.times import TimeColumn
 
 _RATING_TYPES: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
@@ -26,8 +27,10 @@ class Queries:
 
     Attributes:
         interactions: Gives `columns.INTERACTION_COLUMNS`.
-        items: Gives `columns.ITEM_COLUMNS`; None where no table of items is configured.
-        users: Gives `columns.USER_COLUMNS`; None where no table of users is configured.
+        items: Gives `columns.ITEM_COLUMNS` and the features as `source.features` has them; None
+            where no table of items is configured.
+        users: Gives `columns.USER_COLUMNS` and the features; None where no table of users is
+            configured.
         user_id_type: What the ids of users become.
         item_id_type: What the ids of items become.
         expected_rows: The planner's guess at the number of interactions.
@@ -149,6 +152,7 @@ def _items(found: _Source, item_type: IdType) -> sql.Composable | None:
         created_value=found.created(relation, settings.created_at),
         available_value=available,
         relation=relation.sql,
+        **feature_values(relation, settings),
     )
 
 
@@ -162,6 +166,7 @@ def _users(found: _Source, user_type: IdType) -> sql.Composable | None:
         created_value=found.created(relation, settings.created_at),
         active_value=_flag(relation, "active", settings.active),
         relation=relation.sql,
+        **feature_values(relation, settings),
     )
 
 

@@ -1,8 +1,12 @@
--- Returns the users, in no order: id, when it was created, whether it gets a list. Parameters: none
--- (COPY takes none; the parts are filled in).
+-- Returns the users, in no order: id, when it was created, whether it gets a list, its text, the
+-- values of each column of categories, its numbers. Parameters: none (COPY takes none; the parts
+-- are filled in).
 select
     {user_value} as user_id,
     {created_value} as created_at,
-    coalesce({active_value}, true) as active
+    coalesce({active_value}, true) as active,
+    {text_value} as text,
+    {categories_value} as categories,
+    {numbers_value} as numbers
 from {relation}
 where {user_value} is not null

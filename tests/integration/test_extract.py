@@ -17,6 +17,7 @@ from psycopg2 import sql
 from recjobs import db
 from recjobs.artifacts import StageOutput
 from recjobs.config import SourceSettings
+from recjobs.dataset import Interactions, read_snapshot
 from recjobs.errors import ConfigError, DatabaseError, DataError
 from recjobs.extract import extract
 from recjobs.source import id_types, plan, read
@@ -492,3 +493,109 @@ def test_a_database_in_another_encoding(postgres: Server, tmp_path: Path) -> Non
     finally:
         postgres.drop_database(latin)
     assert row["user_id"] == "Zoë"
+
+
+FEATURED = """
+    create type mood as enum ('dark', 'light');
+    create table films (
+        id int primary key, added timestamptz, "The Title" varchar(40), about text, keywords text[],
+        genres text, cast_ids int[], mood mood, studio int, year smallint, price numeric(8, 2),
+        premiere date, is_long boolean, blob bytea, details jsonb);
+    insert into films values
+        (1, '2016-01-01', 'Alien', 'In space.', '{crew,"no one hears"}', 'Horror|Sci-Fi', '{7,3,7}',
+            'dark', 20, 1979, 9.99, '1970-01-11', true),
+        (2, '2016-01-01', null, null, null, ' | ', null, null, null, null, null, 'infinity', null),
+        (3, '2016-01-01', 'Brazil', null, '{}', 'Sci-Fi', '{}', 'light', 20, null, 'NaN', null,
+            false),
+        (4, '2016-10-17', 'Dune', 'Sand', '{spice}', 'Sci-Fi', '{9}', 'dark', 30, 1984, 1, null,
+            true);
+    create table fans (user_id int, country text, queries text);
+    insert into fans values (10, 'FR, BE', 'space opera'), (11, null, null);
+    create table seen (user_id int, item_id int, ts timestamptz);
+    insert into seen values (10, 1, '2016-02-01'), (11, 3, '2016-02-01');"""
+
+
+def featured(**items: Any) -> SourceSettings:
+    return SourceSettings(
+        table="seen",
+        items={"table": "films", "item_id": "id", "created_at": "added", **items},
+        users={"table": "fans", "text": ["queries"], "categories": ["country"], "separator": ", "},
+    )  # type: ignore[arg-type]  # pydantic makes the sections
+
+
+def test_text_categories_and_numbers_of_every_type(each_database: str, tmp_path: Path) -> None:
+    run(each_database, FEATURED)
+    source = featured(
+        text=["The Title", "about", "keywords"],
+        categories=["genres", "cast_ids", "mood", "studio"],
+        numbers=["year", "price", "premiere", "is_long"],
+    )
+    out = snapshot(each_database, tmp_path / "one", source)
+    table = pq.read_table(out.folder / "items.parquet")
+    assert table.schema.types[-3:] == [
+        pa.string(), pa.list_(pa.string()), pa.list_(pa.float32()),
+    ]  # fmt: skip
+    alien, empty, brazil = table.to_pylist()  # Dune comes at as_of
+    assert alien["text"].split() == ["Alien", "In", "space.", "crew", "no", "one", "hears"]
+    assert alien["categories"] == [
+        "cast_ids=3", "cast_ids=7", "genres=Horror", "genres=Sci-Fi", "mood=dark", "studio=20",
+    ]  # fmt: skip
+    assert alien["numbers"] == pytest.approx([1979, 9.99, 10, 1])
+    assert (empty["text"], empty["categories"]) == ("", [])
+    assert brazil["text"] == "Brazil"
+    assert brazil["categories"] == ["genres=Sci-Fi", "mood=light", "studio=20"]
+    assert [str(number) for number in empty["numbers"]] == ["nan"] * 4
+    assert [str(number) for number in brazil["numbers"]] == ["nan"] * 3 + ["0.0"]
+    fan, other = rows_of(out, "users")
+    assert (fan["text"], fan["categories"]) == ("space opera", ["country=BE", "country=FR"])
+    assert (other["text"], other["categories"], other["numbers"]) == ("", [], [])
+
+    again = snapshot(each_database, tmp_path / "two", source)
+    assert again.summary["digest"] == out.summary["digest"]
+    run(each_database, "update films set about = 'In space?' where id = 1")
+    later = snapshot(each_database, tmp_path / "three", source)
+    assert later.summary["digest"] != out.summary["digest"]
+
+
+def test_the_snapshots_features_are_those_of_the_index(database: str, tmp_path: Path) -> None:
+    run(database, FEATURED, "delete from fans where user_id = 11")
+    source = featured(text=["about"], categories=["genres"], numbers=["year"])
+    out = snapshot(database, tmp_path, source)
+    paths = [out.folder / f"{name}.parquet" for name in ("interactions", "items", "users")]
+    types = out.summary["user_id_type"], out.summary["item_id_type"]
+    as_of = round(AS_OF.timestamp() * 1e6)
+    log = read_snapshot(*paths, id_types=types, as_of=as_of)  # type: ignore[arg-type]
+    assert log.items.ids.to_pylist() == [1, 2, 3]
+    assert log.item_features.text.to_pylist() == ["In space.", "", ""]
+    assert log.item_features.tokens == ("genres=Horror", "genres=Sci-Fi")
+    assert log.item_features.indptr.tolist() == [0, 2, 2, 3]
+    assert log.item_features.numbers[0, 0] == 1979
+    assert log.users.ids.to_pylist() == [10, 11]  # who is not in the table has no features
+    assert log.user_features.text.to_pylist() == ["space opera", ""]
+    (tmp_path / "index").mkdir()
+    log.save(tmp_path / "index")
+    names = ("log.npz", "users.parquet", "items.parquet", "item_features.parquet")
+    loaded = Interactions.load(*(tmp_path / "index" / name for name in names))
+    assert loaded.item_features.text.equals(log.item_features.text)
+    assert len(loaded.user_features) == 0
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ({"text": ["The title"]}, r"items.text: table films has no column 'The title' \(did you m"),
+        ({"text": ["year"]}, "items.text: expected text: .*Received: smallint, column year of ta"),
+        (
+            {"categories": ["genre"]},
+            r"categories: table films has no column 'genre' \(did you mean",
+        ),
+        ({"categories": ["details"]}, "categories: expected text, an array.*Received: jsonb, col"),
+        ({"numbers": ["genres"]}, "numbers: expected a number, .*Received: text, column genres"),
+    ],
+)
+def test_a_feature_that_is_missing_or_does_not_fit_is_named(
+    database: str, tmp_path: Path, items: dict[str, Any], message: str
+) -> None:
+    run(database, FEATURED)
+    with pytest.raises(ConfigError, match=message):
+        snapshot(database, tmp_path, featured(**items))

@@ -29,7 +29,14 @@ def lists(run: Run) -> dict[str, bytes]:
     """The bytes of everything that decides what readers get."""
     folder = run_folder(run)
     files = {
-        "index": ("log.npz", "users.parquet", "items.parquet", "split.npz"),
+        "index": (
+            "log.npz",
+            "users.parquet",
+            "items.parquet",
+            "split.npz",
+            "item_features.parquet",
+            "user_features.parquet",
+        ),
         "score": ("lists.parquet", "popular.parquet", "similar.parquet"),
     }
     return {n: folder.path(s, n).read_bytes() for s, names in files.items() for n in names}

@@ -1,0 +1,95 @@
+"""The columns that say something of an item or a user: text, categories and numbers, as SQL.
+
+Three expressions, whatever the settings name, so that a query gives the same columns for every job:
+one text, an array of one text for each column of categories (its values joined by `JOINED_BY`), and
+an array of one number for each column of numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from psycopg2 import sql
+
+from recjobs.config import FeatureColumns
+from recjobs.errors import ConfigError
+from recjobs.source.catalog import Column, Relation
+
+#: Joins the values of one column of categories: no text that people read holds it.
+JOINED_BY: Final = "\x1f"
+
+_NUMBERS: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
+_MOMENTS: Final = ("timestamp with time zone", "timestamp without time zone", "date")
+TEXTS: Final = ("text", "character varying", "character", "citext", "name")
+#: What no category can be.
+_OPAQUE: Final = ("bytea", "json", "jsonb", "xml", "tsvector")
+
+
+def feature_values(
+    relation: Relation, settings: FeatureColumns
+) -> dict[str, sql.Composable]:
+    """Return the three expressions by the names that the statements have for them.
+
+    Raises:
+        ConfigError: A column is missing or of a type that does not fit.
+    """
+    found: dict[str, list[sql.Composable]] = {"text": [], "categories": [], "numbers": []}
+    for key, expressions in found.items():
+        for name in getattr(settings, key):
+            column = relation.column(key, name)
+            if key == "text":
+                expressions.append(_text(relation, column))
+            elif key == "categories":
+                expressions.append(_categories(relation, column, settings.separator))
+            else:
+                expressions.append(_number(relation, column))
+    comma = sql.SQL(", ")
+    return {
+        "text_value": sql.SQL("concat_ws({}, {})").format(
+            sql.Literal("\n"), comma.join(found["text"] or [sql.SQL("null::text")])
+        ),
+        "categories_value": sql.SQL("array[{}]::text[]").format(comma.join(found["categories"])),
+        "numbers_value": sql.SQL("array[{}]::float8[]").format(comma.join(found["numbers"])),
+    }
+
+
+def _text(relation: Relation, column: Column) -> sql.Composable:
+    if _is_array(column):
+        return sql.SQL("array_to_string({}::text[], {})").format(column.sql, sql.Literal(" "))
+    if column.type not in TEXTS:
+        raise _unfit(relation, "text", column, f"text: {', '.join(TEXTS)} or an array of these")
+    return sql.SQL("{}::text").format(column.sql)
+
+
+def _categories(relation: Relation, column: Column, separator: str) -> sql.Composable:
+    joined = sql.Literal(JOINED_BY)
+    if _is_array(column):
+        return sql.SQL("array_to_string({}::text[], {})").format(column.sql, joined)
+    if column.type in _OPAQUE:
+        raise _unfit(relation, "categories", column, "text, an array, or one value per row")
+    if column.type in TEXTS and separator:
+        parts = (column.sql, sql.Literal(separator), joined)
+        return sql.SQL("replace({}::text, {}, {})").format(*parts)
+    return sql.SQL("{}::text").format(column.sql)
+
+
+def _number(relation: Relation, column: Column) -> sql.Composable:
+    if column.type in _NUMBERS:
+        return sql.SQL("{}::float8").format(column.sql)
+    if column.type == "boolean":
+        return sql.SQL("{}::integer::float8").format(column.sql)
+    if column.type in _MOMENTS:
+        return sql.SQL("extract(epoch from {})::float8 / 86400").format(column.sql)
+    expected = f"a number, a boolean or a time: {', '.join((*_NUMBERS, 'boolean', *_MOMENTS))}"
+    raise _unfit(relation, "numbers", column, expected)
+
+
+def _is_array(column: Column) -> bool:
+    return column.type.endswith("[]")
+
+
+def _unfit(relation: Relation, key: str, column: Column, expected: str) -> ConfigError:
+    return ConfigError(
+        f"{relation.setting}.{key}: expected {expected}. Received: {column.type}, column "
+        f"{column.name} of {relation.label}. Cast it in a view or an SQL file."
+    )
