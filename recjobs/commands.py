@@ -223,6 +223,8 @@ def tune(args: argparse.Namespace) -> int:
     root = args.folder or f"{settings.artifacts.root}/tune"
     if "://" in root:
         raise ConfigError(f"tune: trials are stored in a local folder; give --folder, not {root}")
+    if args.output and not tuning.may_write(Path(args.output)):
+        raise ConfigError(f"{args.output} is there already, and not from tune: name another file")
     as_of = parse_as_of(args.as_of, settings.job.timezone) if args.as_of else None
     data = tuning.snapshot(settings, as_of=as_of, run_id=args.run, watch=console.stage_bar)
     found = tuning.tune(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from recjobs.config import Settings
 from recjobs.errors import ConfigError
@@ -16,6 +16,9 @@ from recjobs.tune.folds import Fold
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
+
+#: How a fragment begins.
+_HEAD: Final = "# recjobs tune"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class Outcome:
     params: dict[str, Any]
     journal: Path
     fragment: str
+
+
+def may_write(path: Path) -> bool:
+    """Tell whether a fragment may go there: over no file but an older fragment."""
+    return not path.exists() or path.read_text(encoding="utf-8").startswith(_HEAD)
 
 
 def as_it_is(trial: Trial | FrozenTrial) -> bool:
@@ -108,7 +116,7 @@ def line(trial: FrozenTrial, metric: str) -> str:
     told = _told(trial)
     value = told["state"] if told["value"] is None else f"{metric} {told['value']:.4f}"
     note = " (the settings as they are)" if as_it_is(trial) else ""
-    shown = ", ".join(f"{key} = {_toml(value)}" for key, value in trial.params.items())
+    shown = ", ".join(f"{key} = {_toml(value)}" for key, value in told["params"].items())
     return f"trial {trial.number}: {value}  {shown}{note}"
 
 
@@ -119,7 +127,7 @@ def _fragment(
     was = "" if before is None else f"; {before:.4f} with the settings as they were"
     return "\n".join(
         [
-            f"# recjobs tune, {datetime.now(UTC):%Y-%m-%d}: {metric} {value:.4f} on folds before "
+            f"{_HEAD}, {datetime.now(UTC):%Y-%m-%d}: {metric} {value:.4f} on folds before "
             "the holdout,",
             f"# the best of {n} trials{was}. The next night's holdout is the judge.",
             "[model]",

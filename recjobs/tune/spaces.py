@@ -28,7 +28,8 @@ class Range:
         """Return the trial's choice."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             return trial.suggest_int(name, self.low, self.high, log=self.log)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
+        value = trial.suggest_float(name, self.low, self.high, log=self.log)
+        return float(f"{value:.3g}")  # as exact as it matters, and as a person would write it
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ def test_tunes_before_a_night_and_the_night_goes_on_from_there(
     assert "trial 0: ndcg@10" in printed.err
     assert "the same command goes on" in printed.err
     assert main(["tune", "--run", "999"]) == 2
+    assert main(["tune", "--trials", "1", "--output", str(shop.config)]) == 2  # the job's settings
+    assert main(["tune", "--trials", "1", "--output", str(tmp_path / "best.toml")]) == 0
 
 
 def test_trials_need_a_local_folder(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
