@@ -3,6 +3,7 @@
 words     what names say
 look      the tables, with the keys that tie them together
 choose    which holds the interactions, which the items, which the users
+describe  what of their columns says something of an item or a user
 measure   what the data says: scales, event types, the fitting holdout
 proposal  all of it together
 write     as commented TOML

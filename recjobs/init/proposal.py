@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from recjobs import db
 from recjobs.config import HoldoutSettings
 from recjobs.errors import DataError
-from recjobs.init import measure
+from recjobs.init import describe, measure
 from recjobs.init.choose import Interactions, candidates
+from recjobs.init.describe import Described
 from recjobs.init.look import Database, look
 from recjobs.init.measure import Repeats, Scale
 from recjobs.init.sides import Side, items_of, users_of
@@ -34,6 +35,8 @@ class Proposal:
         events: Event types, frequent ones first.
         items: The table of items, if there is one.
         users: The table of users, if there is one.
+        item_features: What the table of items says of them.
+        user_features: What the table of users says of them.
         holdout: The fitting holdout.
         holdout_why: Why it fits.
         rejected: Why other tables were not taken, by name.
@@ -49,6 +52,8 @@ class Proposal:
     events: list[str]
     items: Side | None
     users: Side | None
+    item_features: Described
+    user_features: Described
     holdout: HoldoutSettings
     holdout_why: str
     rejected: Mapping[str, str]
@@ -91,6 +96,8 @@ def make(connection: db.PgConnection, schema: str | None) -> Proposal:
         events=events if has_events else [],
         items=items,
         users=users,
+        item_features=describe.items(connection, items) if items else Described(),
+        user_features=describe.users(users) if users else Described(),
         holdout=holdout,
         holdout_why=why,
         rejected={table: why for table, why in rejected.items() if table not in taken},

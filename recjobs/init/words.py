@@ -46,6 +46,21 @@ UNAVAILABLE: Final = _set("""
     deleted removed hidden archived discontinued disabled blocked banned unavailable inactive
     retired
 """)
+#: What a column of categories is called.
+CATEGORY: Final = _set("""
+    genre tag category keyword topic label brand artist author maker manufacturer publisher
+    director actor cast studio language country region city color colour size style format
+    department section cuisine subject
+""")
+#: What says something of a user that many share.
+USER_CATEGORY: Final = _set("""
+    country region state language locale gender segment plan tier occupation
+""")
+#: What names a person, or points elsewhere: not learned from without being asked.
+PRIVATE: Final = _set("""
+    email mail phone address password secret token hash salt url uri link href image img photo
+    picture avatar thumbnail path file ip lat lon latitude longitude zip postcode iban ssn slug
+""")
 _ID: Final = _set("id uuid guid key code sku isbn asin username uid")
 _NOT_ID: Final = _set("""
     count total number num quantity qty price amount name title type email kind rating score rank

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from recjobs.init.describe import Described
 from recjobs.init.proposal import Proposal
 from recjobs.init.sides import Side
 from recjobs.init.words import event_weight
@@ -109,6 +110,7 @@ def _items(proposal: Proposal) -> Iterator[str]:
         name = '"' + hidden.name.replace('"', '""') + '"'
         condition = f"not {name}" if hidden.type == "boolean" else f"{name} is null"
         yield _line("available_sql", condition, "what may be recommended")
+    yield from _features(proposal.item_features)
 
 
 def _users(proposal: Proposal) -> Iterator[str]:
@@ -132,6 +134,20 @@ def _users(proposal: Proposal) -> Iterator[str]:
     yield from _created(side, "who has no interactions yet gets the fallback from then on")
     if side.available:
         yield _line("active", side.available.name, "who gets a list")
+    yield from _features(proposal.user_features)
+
+
+def _features(found: Described) -> Iterator[str]:
+    if found.text or found.categories or found.numbers:
+        yield "# What content and two_tower learn from:"
+    if found.text:
+        yield _names("text", found.text)
+    if found.categories:
+        yield _names("categories", found.categories)
+        if found.separator != "|":
+            yield _line("separator", found.separator, "between several categories in a text")
+    if found.numbers:
+        yield _names("numbers", found.numbers)
 
 
 def _feedback(proposal: Proposal) -> Iterator[str]:
@@ -182,7 +198,7 @@ def _validate(proposal: Proposal) -> Iterator[str]:
 
 def _model() -> Iterator[str]:
     yield "[model]"
-    yield _line("name", "mf", "Keras matrix factorization; also ease, item_knn, ncf, popular")
+    yield _line("name", "mf", "Keras matrix factorization; docs/models.md has the others")
 
 
 def _schedule() -> Iterator[str]:
@@ -207,12 +223,20 @@ def _line(key: str, value: str | float, comment: str = "") -> str:
     return f"{text:<{_COLUMN}}  # {comment}" if comment else text
 
 
+def _names(key: str, names: tuple[str, ...]) -> str:
+    """Return an array of names, one a line where they are many."""
+    line = f"{key} = [{_join(names)}]"
+    if len(line) <= _WIDTH:
+        return line
+    return "\n".join([f"{key} = [", *(f"  {_join([name])}," for name in names), "]"])
+
+
 def _table(key: str, values: dict[str, float]) -> str:
     inner = ", ".join(f"{json.dumps(k, ensure_ascii=False)} = {v:g}" for k, v in values.items())
     return f"{key} = {{ {inner} }}"
 
 
-def _join(names: list[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
 
 

@@ -45,10 +45,14 @@ EVENTS = """
     create type event_kind as enum ('view', 'add_to_cart', 'purchase', 'refund', 'poke');
     create table customers (
         id uuid primary key default gen_random_uuid(), email text unique, name text,
+        country_code text default 'FR', age int, phone text,
         created_at timestamptz default '2025-01-01', is_active boolean default true);
     create table products (
-        id bigserial primary key, sku text unique, name text,
-        created_at timestamp default '2025-01-01', deleted_at timestamptz);
+        id bigserial primary key, sku text unique, name text, description text, tags text,
+        sizes text[], brand_id int default 3, material text default 'wool', price numeric,
+        in_season boolean, launched date, image_url text, supplier_email text, details jsonb,
+        created_at timestamp default '2025-01-01', updated_at timestamptz,
+        deleted_at timestamptz);
     create table events (
         id bigserial primary key, customer_id uuid references customers,
         product_id bigint references products, kind event_kind, occurred_at timestamptz,
@@ -58,7 +62,9 @@ EVENTS = """
         created_at timestamptz);
     create table events_old (like events);
     insert into customers (name) select 'Customer ' || n from generate_series(1, 200) n;
-    insert into products (name, sku) select 'Product ' || n, 'S' || n from generate_series(1, 50) n;
+    insert into products (name, sku, description, tags)
+        select 'Product ' || n, 'S' || n, 'Number ' || n || ', made to last', 'new,' || n
+        from generate_series(1, 50) n;
     insert into events (customer_id, product_id, kind, occurred_at, updated_at)
         select c.id, 1 + n % 50, (enum_range(null::event_kind))[1 + n % 5],
             timestamptz '2026-01-01' + n % 29 * interval '1 day', now()
@@ -123,6 +129,8 @@ def test_ratings_as_movielens_has_them(
     )
     assert (source.time, source.time_unit, source.rating) == ("rated_at", "s", "rating")
     assert (source.items.table, source.items.title) == ("movielens.movies", "title")
+    assert (source.items.text, source.items.categories) == (("title",), ("genres",))
+    assert (source.items.numbers, source.items.separator) == (("year",), "|")
     assert source.items.item_id == "movie_id"
     assert not source.users.table
     assert (settings.feedback.kind, settings.feedback.positive_at) == ("implicit", 4.0)
@@ -144,6 +152,12 @@ def test_typed_events_of_a_shop(
     assert (source.items.table, source.items.item_id) == ("public.products", "id")
     assert (source.items.title, source.items.created_at) == ("name", "created_at")
     assert source.items.available_sql == '"deleted_at" is null'
+    assert source.items.text == ("name", "description")
+    assert source.items.categories == ("tags", "sizes", "brand_id", "material", "in_season")
+    assert source.items.separator == ","
+    assert source.items.numbers == ("price", "launched")
+    assert (source.users.text, source.users.categories) == ((), ("country_code",))
+    assert source.users.numbers == ("age",)
     assert source.source_timezone  # for the items' created_at, a timestamp
     assert (source.users.table, source.users.active) == ("public.customers", "is_active")
     assert feedback.event_weights == {"view": 1, "add_to_cart": 3, "purchase": 5, "poke": 1}
