@@ -80,7 +80,8 @@ class Ials(FactorModel):
             done.append(Epoch(number, loss, None))
             progress(number / epochs, f"epoch {number}: loss {loss:.4f}")
         self.item_vectors = items
-        self.user_vectors = self.fold_in(by_user)
+        # As `fold_in` would, only sooner: from where they are.
+        self.user_vectors, _ = self._improve(by_user, users, items, users.shape[1])
         return History(tuple(done), len(done), "ndcg@10")
 
     def fold_in(self, histories: sparse.csr_matrix) -> Float32Array:

@@ -16,6 +16,84 @@ from recjobs.kernels import compiled_fast
 
 #: Squared error of the scores of a row's positives, summed: below it a row is solved.
 _SOLVED = 1e-9
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+@compiled_fast
+def _pull(
+    begin: int,
+    end: int,
+    indices: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    others: npt.NDArray[np.float32],
+    x: npt.NDArray[np.float32],
+    offset: np.float32,
+    sign: np.float32,
+    out: npt.NDArray[np.float32],
+) -> float:
+    """Add the sum of w e h to ``out`` and return that of w e², with e = offset + sign h·x.
+
+    Four h at a time: ``x`` and ``out`` pass through the registers a quarter as often.
+    """
+    dim = len(x)
+    loss = 0.0
+    p = begin
+    while p + 4 <= end:
+        h0, h1 = others[indices[p]], others[indices[p + 1]]
+        h2, h3 = others[indices[p + 2]], others[indices[p + 3]]
+        e0 = e1 = e2 = e3 = np.float32(0)
+        for d in range(dim):
+            e0 += h0[d] * x[d]
+            e1 += h1[d] * x[d]
+            e2 += h2[d] * x[d]
+            e3 += h3[d] * x[d]
+        e0, e1 = offset + sign * e0, offset + sign * e1
+        e2, e3 = offset + sign * e2, offset + sign * e3
+        w0, w1 = weight[p] * e0, weight[p + 1] * e1
+        w2, w3 = weight[p + 2] * e2, weight[p + 3] * e3
+        loss += w0 * e0 + w1 * e1 + w2 * e2 + w3 * e3
+        for d in range(dim):
+            out[d] += w0 * h0[d] + w1 * h1[d] + w2 * h2[d] + w3 * h3[d]
+        p += 4
+    while p < end:
+        h0 = others[indices[p]]
+        e0 = np.float32(0)
+        for d in range(dim):
+            e0 += h0[d] * x[d]
+        e0 = offset + sign * e0
+        w0 = weight[p] * e0
+        loss += w0 * e0
+        for d in range(dim):
+            out[d] += w0 * h0[d]
+        p += 1
+    return loss
+
+
+@compiled_fast
+def _add_squares(
+    begin: int,
+    end: int,
+    indices: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    others: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Add the sum of w h², element by element, to ``out``."""
+    p = begin
+    while p + 4 <= end:
+        h0, h1 = others[indices[p]], others[indices[p + 1]]
+        h2, h3 = others[indices[p + 2]], others[indices[p + 3]]
+        w0, w1, w2, w3 = weight[p], weight[p + 1], weight[p + 2], weight[p + 3]
+        for d in range(len(out)):
+            out[d] += (
+                w0 * h0[d] * h0[d] + w1 * h1[d] * h1[d] + w2 * h2[d] * h2[d] + w3 * h3[d] * h3[d]
+            )
+        p += 4
+    while p < end:
+        h0 = others[indices[p]]
+        for d in range(len(out)):
+            out[d] += weight[p] * h0[d] * h0[d]
+        p += 1
 
 
 @compiled_fast
@@ -63,16 +141,8 @@ def improve_rows(
             inverse[d] = diagonal[d]
             residual[d] = -diagonal[d] * x[d]
             loss += diagonal[d] * x[d] * x[d]
-        for p in range(begin, end):
-            h = others[indices[p]]
-            dot = np.float32(0)
-            for d in range(dim):
-                dot += h[d] * x[d]
-            missing = weight[p] * (np.float32(1) - dot)
-            loss += missing * (np.float32(1) - dot)
-            for d in range(dim):
-                residual[d] += missing * h[d]
-                inverse[d] += weight[p] * h[d] * h[d]
+        loss += _pull(begin, end, indices, weight, others, x, _ONE, -_ONE, residual)
+        _add_squares(begin, end, indices, weight, others, inverse)
         error = np.float32(0)
         for d in range(dim):
             inverse[d] = np.float32(1) / inverse[d]
@@ -83,14 +153,7 @@ def improve_rows(
                 break
             for d in range(dim):
                 image[d] = diagonal[d] * direction[d]
-            for p in range(begin, end):
-                h = others[indices[p]]
-                dot = np.float32(0)
-                for d in range(dim):
-                    dot += h[d] * direction[d]
-                dot *= weight[p]
-                for d in range(dim):
-                    image[d] += dot * h[d]
+            _pull(begin, end, indices, weight, others, direction, _ZERO, _ONE, image)
             curvature = np.float32(0)
             for d in range(dim):
                 curvature += direction[d] * image[d]
