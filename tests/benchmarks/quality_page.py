@@ -40,7 +40,7 @@ def _part(name: str, cells: Mapping[str, Sequence[dict[str, Any]]], missing: Seq
     if cells:
         head = ["family", *split.metrics, "seeds", "settings", "fit s", "score s", "MB", "threads"]
         lines += [_row([*head, "on"]), _row(["---"] * (len(head) + 1))]
-        best = sorted(cells, key=lambda m: _mean(cells[m], split.metrics[-1]))
+        best = sorted(cells, key=lambda m: _mean(cells[m], split.metrics[0]))
         for model in best if split.protocol == "rating" else reversed(best):
             lines.append(_row(_line(split, model, cells[model])))
         lines += _differences(split, cells)
