@@ -303,6 +303,15 @@ class ScoreSettings(Section):
     block_users: int = Field(default=4096, ge=1)
 
 
+class RerankSettings(Section):
+    """More than accuracy: weights against a relevance of 0 to 1; all 0, lists stay as they are."""
+
+    diversity: float = Field(default=0.0, ge=0)  #: against items like those above
+    calibration: float = Field(default=0.0, ge=0)  #: for the history's shares of categories
+    popularity: float = Field(default=0.0, ge=0)  #: against what is popular anyway
+    pool: int = Field(default=100, ge=2, le=1000)  #: the model's best, of which lists are made
+
+
 class CheckSettings(Section):
     """Limits of the scored lists before they are published."""
 
@@ -381,6 +390,7 @@ class Settings(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings()
     score: ScoreSettings = ScoreSettings()
+    rerank: RerankSettings = RerankSettings()
     check: CheckSettings = CheckSettings()
     publish: PublishSettings = PublishSettings()
     artifacts: ArtifactSettings = ArtifactSettings()

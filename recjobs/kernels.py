@@ -321,3 +321,118 @@ def because_of_dense(
                 if items[p] != item and share > best:
                     best = share
                     out[row, place] = items[p]
+
+
+@compiled
+def rerank(
+    users: npt.NDArray[np.int32],
+    pool_item: npt.NDArray[np.int32],
+    pool_score: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    popularity: npt.NDArray[np.float32],
+    unit: npt.NDArray[np.float32],
+    shares: npt.NDArray[np.float32],
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    out_item: npt.NDArray[np.int32],
+    out_score: npt.NDArray[np.float32],
+) -> None:
+    """Fill each row's places one by one from its pool; see `recjobs.rerank`.
+
+    Args:
+        users: The user of each row, ``(n_rows,)``.
+        pool_item: Best first, ``(n_rows, pool)``, -1 padded.
+        pool_score: ``(n_rows, pool)``.
+        weights: Of popularity, diversity and calibration, ``(3,)``.
+        popularity: 0..1, ``(n_items,)``.
+        unit: Vectors of length 1, ``(n_items, d)``.
+        shares: Shares of categories, ``(n_items, n_categories)``.
+        indptr: Of the users' histories, ``(n_users + 1,)``.
+        indices: The items of the histories.
+        out_item: ``(n_rows, n)``, -1; filled in place.
+        out_score: ``(n_rows, n)``, -inf; filled in place.
+    """
+    n_categories = shares.shape[1]
+    wanted = np.zeros(n_categories, dtype=np.float32)
+    total = np.zeros(n_categories, dtype=np.float32)
+    closest = np.zeros(pool_item.shape[1], dtype=np.float32)
+    value = np.zeros(pool_item.shape[1], dtype=np.float32)
+    for row in range(len(users)):
+        length = 0
+        while length < pool_item.shape[1] and pool_item[row, length] >= 0:
+            length += 1
+        if length == 0:
+            continue
+        lowest = pool_score[row, length - 1]
+        spread = max(pool_score[row, 0] - lowest, np.float32(1e-12))
+        for place in range(length):
+            value[place] = (pool_score[row, place] - lowest) / spread
+            value[place] -= weights[0] * popularity[pool_item[row, place]]
+            closest[place] = 0
+        calibrated = _shares_of(users[row], shares, indptr, indices, wanted) and weights[2] > 0
+        total[:] = 0
+        for step in range(min(length, out_item.shape[1])):
+            chosen = -1
+            greatest = np.float32(-np.inf)
+            for place in range(length):
+                if value[place] == -np.inf:
+                    continue
+                found = value[place] - weights[1] * closest[place]
+                if calibrated:
+                    item = pool_item[row, place]
+                    found -= weights[2] * _divergence(wanted, total, shares[item], step + 1)
+                if found > greatest:
+                    greatest = found
+                    chosen = place
+            item = pool_item[row, chosen]
+            out_item[row, step] = item
+            out_score[row, step] = pool_score[row, chosen]
+            value[chosen] = -np.inf
+            for category in range(n_categories):
+                total[category] += shares[item, category]
+            if weights[1] > 0:
+                for place in range(length):
+                    likeness = np.float32(0)
+                    other = pool_item[row, place]
+                    for d in range(unit.shape[1]):
+                        likeness += unit[item, d] * unit[other, d]
+                    closest[place] = max(closest[place], likeness)
+
+
+@compiled
+def _shares_of(
+    user: int,
+    shares: npt.NDArray[np.float32],
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    out: npt.NDArray[np.float32],
+) -> bool:
+    """Sum up the shares of a user's history, scaled to 1; False where it has no category."""
+    out[:] = 0
+    whole = np.float32(0)
+    for position in range(indptr[user], indptr[user + 1]):
+        for category in range(len(out)):
+            share = shares[indices[position], category]
+            out[category] += share
+            whole += share
+    if whole > 0:
+        for category in range(len(out)):
+            out[category] /= whole
+    return bool(whole > 0)
+
+
+@compiled
+def _divergence(
+    wanted: npt.NDArray[np.float32],
+    total: npt.NDArray[np.float32],
+    more: npt.NDArray[np.float32],
+    length: int,
+) -> float:
+    """Return KL(wanted || the list with one item more), the list smoothed by 1% of wanted."""
+    found = np.float32(0)
+    for category in range(len(wanted)):
+        p = wanted[category]
+        if p > 0:
+            q = (total[category] + more[category]) / np.float32(length)
+            found += p * np.log(p / (np.float32(0.99) * q + np.float32(0.01) * p))
+    return float(found)

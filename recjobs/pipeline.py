@@ -37,7 +37,8 @@ Watch = Callable[[str], AbstractContextManager[Progress]]
 STAGES: Final = (*stages.WORK, "verdict")
 #: Sections that a run may override; the others say where things are, not what a list is.
 _OVERRIDABLE: Final = (
-    "feedback", "holdout", "validate", "model", "evaluate", "gate", "score", "check"
+    "feedback", "holdout", "validate", "model", "evaluate", "gate", "score", "rerank",
+    "check"
 )  # fmt: skip
 #: The user and the password of a URL: what is recorded of an error is read by more people.
 _CREDENTIALS: Final = re.compile(r"//[^/@\s]+@")

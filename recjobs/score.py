@@ -34,6 +34,7 @@ from recjobs.models.popular import PopularSettings, popularity
 from recjobs.models.ranking import Ranker
 from recjobs.models.relations import ItemRelation
 from recjobs.progress import Progress, silent
+from recjobs.rerank import Reranker
 from recjobs.topn import TopN, empty_lists
 
 __all__ = ["Fallback", "TopN", "score", "top_n"]
@@ -54,6 +55,8 @@ def top_n(
     n: int,
     *,
     block_users: int,
+    rerank: Reranker | None = None,
+    strength: float = 1.0,
 ) -> Iterator[TopN]:
     """Yield the lists of the users, block by block, in the order given.
 
@@ -68,15 +71,21 @@ def top_n(
         candidates: bool, ``(n_items,)``; the only items that a list may contain.
         n: Length of a list.
         block_users: Users in a block; it changes memory and time, never a list.
+        rerank: Makes the model's lists anew from its best.
+        strength: How much; 0 leaves the lists as they are.
     """
     fallback = Fallback(train, candidates)
     ranker = None if model is None else Ranker(model, candidates)
+    depth = max(n, rerank.settings.pool) if rerank else n
     for start in range(0, len(users), block_users):
         block = users[start : start + block_users].astype(np.int32, copy=False)
         item_idx, score = empty_lists(len(block), n)
         if model is not None and ranker is not None:
             known = np.flatnonzero(model.known_users[block])
-            item_idx[known], score[known] = ranker.top_n(block[known], seen, n)
+            best, best_score = ranker.top_n(block[known], seen, depth)
+            if rerank:
+                best, best_score = rerank.lists(block[known], best, best_score, n, strength)
+            item_idx[known], score[known] = best, best_score
         n_model = (item_idx >= 0).sum(axis=1, dtype=np.int32)
         fallback.complete(block, seen, item_idx, score, n_model)
         yield TopN(block, item_idx, score, n_model)
@@ -144,7 +153,14 @@ def score(
     writer = _Lists(model, train, settings.score.n)
     users = np.flatnonzero(log.eligible).astype(np.int32)
     lists = top_n(
-        model, train, users, seen, train.candidates, n, block_users=settings.score.block_users
+        model,
+        train,
+        users,
+        seen,
+        train.candidates,
+        n,
+        block_users=settings.score.block_users,
+        rerank=Reranker.of(train, model, settings.rerank) if model else None,
     )
     done = 0
     with pq.ParquetWriter(out.folder / "lists.parquet", writer.schema, compression="zstd") as file:

@@ -17,12 +17,14 @@ from recjobs.dataset import (
     Int64Array,
     Interactions,
     SeenItems,
+    TrainingSet,
     training_set,
 )
 from recjobs.errors import ConfigError, DataError
 from recjobs.evaluate.holdout import Holdout
 from recjobs.evaluate.ranking import LIST_LENGTH, ranked
 from recjobs.models import Model
+from recjobs.rerank import Reranker
 from recjobs.split import Split
 
 
@@ -112,11 +114,20 @@ def champion_lists(
     users = to_user[judged.users]
     known = users < own.n_users
     lists = np.full((len(users), LIST_LENGTH), -1, dtype=np.int32)
-    lists[known] = ranked(champion.model, own, users[known], seen, candidates, block)
+    rerank = _reranker(champion, own, settings)
+    lists[known] = ranked(champion.model, own, users[known], seen, candidates, block, rerank)
     lists[~known] = ranked(None, own, users[~known], seen, candidates, block)
     from_item = log.items.encode(theirs.items.ids)
     translated: Int32Array = np.append(from_item, np.int32(-1))[lists]  # -1 takes the last: -1
     return translated
+
+
+def _reranker(champion: Champion, own: TrainingSet, settings: Settings) -> Reranker | None:
+    """Return tonight's re-ranking of its lists; None too where its data lack what that needs."""
+    try:
+        return Reranker.of(own, champion.model, settings.rerank)
+    except ConfigError:
+        return None
 
 
 def _moved(flags: BoolArray, to: Int32Array, size: int) -> BoolArray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from recjobs.dataset import BoolArray, Int32Array, SeenItems, TrainingSet
 from recjobs.models import Model
+from recjobs.rerank import Reranker
 from recjobs.score import top_n
 
 #: The longest cutoff of a metric.
@@ -21,6 +22,8 @@ def ranked(
     seen: SeenItems,
     candidates: BoolArray,
     block_users: int,
+    rerank: Reranker | None = None,
+    strength: float = 1.0,
 ) -> Int32Array:
     """Return lists over the whole catalogue, int32 ``(n_users, LIST_LENGTH)``, -1 padded.
 
@@ -31,7 +34,19 @@ def ranked(
         seen: What a user's list may not hold.
         candidates: bool, ``(n_items,)``.
         block_users: Users in a block.
+        rerank: What the lists are re-ranked by.
+        strength: How much.
     """
-    blocks = top_n(model, train, users, seen, candidates, LIST_LENGTH, block_users=block_users)
+    blocks = top_n(
+        model,
+        train,
+        users,
+        seen,
+        candidates,
+        LIST_LENGTH,
+        block_users=block_users,
+        rerank=rerank,
+        strength=strength,
+    )
     none = np.empty((0, LIST_LENGTH), dtype=np.int32)
     return np.concatenate([none, *(block.item_idx for block in blocks)])

@@ -31,9 +31,11 @@ from recjobs.evaluate.table import (
     exposure_rows,
     ranking_rows,
 )
+from recjobs.evaluate.tradeoff import tradeoff
 from recjobs.metrics import Bootstrap
 from recjobs.models import Model, RatingModel
 from recjobs.progress import Progress
+from recjobs.rerank import Reranker
 from recjobs.split import Split
 
 
@@ -52,7 +54,7 @@ def evaluate(
 
     Leaves ``metrics.parquet``, one row per (model, segment, metric) with the value, its interval
     (null for coverage and Gini, which no resampling of users estimates) and the users it is over,
-    and ``differences.json``, what the gate reads.
+    ``differences.json``, what the gate reads, and, where lists are re-ranked, ``tradeoff.json``.
 
     Args:
         model: Fitted on the split's fit and validation rows only.
@@ -67,7 +69,8 @@ def evaluate(
     judged = holdout(log, split, settings)
     if champion is not None and (reason := refusal(champion, log, split, settings)):
         champion, no_champion = None, reason
-    contenders = _contenders(model, log, judged, champion, settings)
+    rerank = Reranker.of(judged.train, model, settings.rerank)
+    contenders = _contenders(model, log, judged, champion, settings, rerank)
     lists: dict[str, Int32Array] = {}
     for name, rank in contenders.items():
         progress(0.9 * len(lists) / len(contenders), f"{name}, {len(judged.users):,} users")
@@ -87,6 +90,8 @@ def evaluate(
         "differences": differences(judged, model.name, values, bootstrap),
     }
     write_json(out.folder / "differences.json", found)
+    if rerank:
+        write_json(out.folder / "tradeoff.json", tradeoff(model, judged, settings, rerank))
     out.summary.update(
         _summary(judged, split, rows),
         champion_run_id=champion.run_id if champion else None,
@@ -101,12 +106,13 @@ def _contenders(
     judged: Holdout,
     champion: Champion | None,
     settings: Settings,
+    rerank: Reranker | None,
 ) -> dict[str, Callable[[], Int32Array]]:
     """Return, by name, what makes each model's lists; a baseline is fitted when it is called."""
 
-    def lists(contender: Model | None) -> Int32Array:
+    def lists(contender: Model | None, rerank: Reranker | None = None) -> Int32Array:
         train, block = judged.train, settings.score.block_users
-        return ranked(contender, train, judged.users, judged.seen, train.candidates, block)
+        return ranked(contender, train, judged.users, judged.seen, train.candidates, block, rerank)
 
     def baseline(name: str) -> Int32Array:
         job = settings.job
@@ -114,7 +120,7 @@ def _contenders(
         fitted.fit(judged.train)
         return lists(fitted)
 
-    contenders: dict[str, Callable[[], Int32Array]] = {model.name: partial(lists, model)}
+    contenders: dict[str, Callable[[], Int32Array]] = {model.name: partial(lists, model, rerank)}
     # Popularity is judged even where no baseline asks for it: it is the gate's floor.
     for name in dict.fromkeys([POPULAR, *settings.evaluate.baselines]):
         rank = partial(lists, None) if name == POPULAR else partial(baseline, name)

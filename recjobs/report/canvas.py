@@ -83,14 +83,18 @@ class Drawing:
 
 
 @contextmanager
-def drawing(height: float, panels: int = 1) -> Iterator[Drawing]:
-    """Give axes to draw on, ``height`` inches in all, and render them at the block's end."""
+def drawing(height: float, rows: int = 1, columns: int = 1) -> Iterator[Drawing]:
+    """Give axes to draw on, ``height`` inches in all, and render them at the block's end.
+
+    Panels below one another share the x axis, panels side by side the y axis.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
         figure = Figure((_WIDTH, height), layout="constrained")
-        made = Drawing(list(figure.subplots(panels, sharex=True, squeeze=False)[:, 0]))
+        grid = figure.subplots(rows, columns, sharex="col", sharey="row", squeeze=False)
+        made = Drawing(list(grid.ravel()))
         yield made
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})

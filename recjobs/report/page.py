@@ -93,6 +93,7 @@ class _Page:
                 facts, settings, self._summaries, _known(quality), _known(lists), self._seconds
             ),
             "quality": quality,
+            "tradeoff": self._part("tradeoff", ("evaluate",), self._tradeoff),
             "training": self._part("training", ("train",), self._training),
             "nights": self._part("nights", (), self._nights),
             "lists": lists,
@@ -157,6 +158,11 @@ class _Page:
         rows = self.folder.path("evaluate", "metrics.parquet")
         differences = self.folder.path("evaluate", "differences.json")
         return read_quality(rows, differences, self.settings.gate.metric)
+
+    def _tradeoff(self) -> plots.Plot | None:
+        if "tradeoff.json" not in self._manifests["evaluate"].files:
+            return None  # lists are not re-ranked
+        return plots.tradeoff(read_json(self.folder.path("evaluate", "tradeoff.json")))
 
     def _training(self) -> _Training:
         history = read_json(self.folder.path("train", "history.json"))

@@ -131,6 +131,34 @@ def training(
     return Plot(canvas.svg, f"{told}; best epoch {best_epoch or 'not chosen'}.")
 
 
+def tradeoff(points: Sequence[Mapping[str, float]]) -> Plot:
+    """Draw what re-ranking costs against what it gives, one panel per gain, along its strength.
+
+    Args:
+        points: Of `recjobs.evaluate.tradeoff`, by ascending strength; 1 is what is published.
+    """
+    gains = {"likeness": "likeness in a list", "coverage": "coverage",
+             "mean_popularity": "mean popularity"}  # fmt: skip
+    with drawing(2.4, 1, len(gains)) as canvas:
+        for axes, (key, label) in zip(canvas.panels, gains.items(), strict=True):
+            line = [(point[key], point["ndcg@10"]) for point in points]
+            axes.plot(*zip(*line, strict=True), "o-", color=MUTED, markersize=3)
+            for point, place in zip(points, line, strict=True):
+                published = point["strength"] == 1
+                axes.plot(*place, "o", color=FIRST if published else MUTED,
+                          markersize=7 if published else 3)  # fmt: skip
+                axes.annotate(f"{point['strength']:g}", place, (4, 4), fontsize=8, color=INK,
+                              textcoords="offset points")  # fmt: skip
+            axes.set_xlabel(label)
+        canvas.panels[0].set_ylabel("ndcg@10")
+    told = "; ".join(
+        f"strength {point['strength']:g}: ndcg@10 {fixed(point['ndcg@10'])}, "
+        + ", ".join(f"{label} {fixed(point[key])}" for key, label in gains.items())
+        for point in points
+    )
+    return Plot(canvas.svg, f"Accuracy against what re-ranking is for. {told}.")
+
+
 @dataclass(frozen=True, slots=True)
 class Night:
     """A point of `over_nights`; ``as_of`` is a naive time in the job's time zone."""

@@ -13,6 +13,7 @@ import pytest
 
 import shop as shops
 from recjobs import pipeline, publish, stages
+from recjobs.artifacts import read_json
 from recjobs.errors import CheckFailedError, ConfigError, GateError, LeaseHeldError
 from recjobs.runs import Run
 from recjobs.stages import run_folder
@@ -391,6 +392,29 @@ def test_a_schema_holds_the_runs_of_one_job(shop: Shop) -> None:
     other = shop.settings.with_overrides({"job.name": "other"})
     with pytest.raises(ConfigError, match="schema recs holds the runs of job 'shop'"):
         pipeline.begin(other, night(25))
+
+
+def test_lists_are_judged_and_published_as_they_are_re_ranked(shop: Shop) -> None:
+    plain = pipeline.run_night(shop.settings, night(24))
+    settings = shop.settings.with_overrides({"rerank.popularity": 0.5, "gate.max_drop": 0.9})
+    run = pipeline.run_night(settings, night(25))
+    assert (run.status, run.why_not_live) == ("stored", None)
+    folder = run_folder(run)
+    points = read_json(folder.path("evaluate", "tradeoff.json"))
+    rarer = {point["strength"]: point["mean_popularity"] for point in points}
+    assert rarer[2.0] < rarer[1.0] < rarer[0.0]
+    judged = folder.manifest("evaluate").summary["metrics"]["ease"]["ndcg@10"]
+    assert judged == pytest.approx(next(p["ndcg@10"] for p in points if p["strength"] == 1))
+    assert (
+        "Accuracy against what re-ranking is for"
+        in folder.path("report", "report.html").read_text()
+    )
+    assert (
+        not run_folder(plain)
+        .path("evaluate", "metrics.parquet")
+        .with_name("tradeoff.json")
+        .exists()
+    )
 
 
 def test_another_model_takes_its_own_hyperparameters(shop: Shop) -> None:
