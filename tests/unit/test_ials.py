@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from recjobs import models
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import TrainingSet, training_set
 from recjobs.models.base import strengths
-from recjobs.models.ials import Ials
+from recjobs.models.ials import Ials, default_alpha0, default_l2
 
 PARAMS: dict[str, Any] = {"embedding_dim": 4, "l2": 0.02, "alpha0": 0.1, "cg_steps": 4}
 
@@ -108,3 +109,20 @@ def test_threads_do_not_change_the_vectors_of_a_row() -> None:
     assert isinstance(one, Ials)
     assert isinstance(two, Ials)
     np.testing.assert_allclose(one.user_vectors, two.user_vectors, atol=1e-4)
+
+
+def test_defaults_go_by_the_size_of_the_catalogue() -> None:
+    assert (default_l2(3_700), default_alpha0(3_700)) == (0.007, 0.3)
+    assert (default_l2(500), default_alpha0(500)) == (0.007, 0.3)
+    assert default_l2(41_000) == pytest.approx(0.0021, abs=1e-4)
+    assert default_alpha0(41_000) == pytest.approx(0.027, abs=1e-3)
+    assert not np.allclose(*(fitted(some_set(), l2=l2).user_vectors for l2 in (None, 0.02)))
+
+
+def test_folds_in_after_loading(tmp_path: Path) -> None:
+    train = some_set()
+    model = fitted(train, l2=None, alpha0=None)
+    model.save(tmp_path)
+    loaded = models.load("ials", tmp_path)
+    assert isinstance(loaded, Ials)
+    np.testing.assert_array_equal(loaded.fold_in(strengths(train)), model.fold_in(strengths(train)))
