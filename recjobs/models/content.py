@@ -124,7 +124,7 @@ class Content(BlockModel):
     def _expected_popularity(self, popular: Float32Array) -> Float32Array:
         """Return the part of each item's score that its popularity to be expected makes."""
         some = np.flatnonzero((popular > 0) & self.known_items)
-        target = np.log1p(popular[some])
+        target = np.log1p(popular[some].astype(np.float64))
         target -= target.mean() if len(some) else 0
         rows = self._rows[some].astype(np.float64)
         weights = lsmr(rows, target, damp=np.sqrt(self.settings.l2), atol=1e-6, btol=1e-6)[0]

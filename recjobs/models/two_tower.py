@@ -4,9 +4,9 @@ Score: p_u · q_i + b_i. q_i = e_i + W f_i, with f_i the item's features (rows o
 `recjobs.models.feature_rows`, reduced to ``content_dim`` by a truncated SVD); p_u = e_u + V h_u +
 U g_u, with h_u the mean of the features of what the user liked, the recent ones more, and g_u the
 user's own features. b_i is a learned bias that moves with the item's recent popularity (see
-`recjobs.models.recency`). In every step the embedding and the bias of some ids are left out, and a
-bias expected from the features stands in: so the features learn to carry an item without
-interactions, which is scored by them alone.
+`recjobs.models.recency`). In every step the embedding and the bias of some ids are left out, and
+the popularity that a ridge regression on the features expects stands in: so the features learn to
+carry an item without interactions, which is scored by them alone.
 
 Loss: softmax cross-entropy of each positive against the catalogue, or above ``negatives`` items
 against a sample, half of it even and half by popularity, with the logQ correction. A user's history

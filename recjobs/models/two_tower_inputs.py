@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from recjobs.dataset import BoolArray, Float32Array, Int32Array, TrainingSet
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, Int64Array, TrainingSet
 from recjobs.features import Features
 from recjobs.models.base import strengths
 from recjobs.models.content import halved
@@ -36,6 +36,25 @@ def dense_features(features: Features, n: int, dim: int, seed: int) -> Float32Ar
     left, values, _ = randomized_svd(rows, dim, random_state=seed)
     reduced: Float32Array = (left * values).astype(np.float32)
     return reduced
+
+
+def expected_popularity(items: Float32Array, count: Int64Array, l2: float) -> Float32Array:
+    """Return the log popularity to expect of each item by its features, float32 ``(n_items,)``.
+
+    A ridge regression on the items that have any, around their mean: learned with the towers it
+    would soon tell the known items apart, and say nothing of others.
+
+    Args:
+        items: float32, ``(n_items, dim)``.
+        count: By how many each was liked, int ``(n_items,)``.
+        l2: Of the regression.
+    """
+    some = count > 0
+    x, y = items[some].astype(np.float64), np.log(count[some])
+    gram = x.T @ x + l2 * np.eye(x.shape[1])
+    weights = np.linalg.solve(gram, x.T @ (y - y.mean()))
+    expected: Float32Array = (items @ weights).astype(np.float32)
+    return expected
 
 
 class Histories:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -11,10 +11,13 @@ from recjobs.dataset import Float32Array, TrainingSet
 from recjobs.models.base import with_biases
 from recjobs.models.groups import Batch, Groups
 from recjobs.models.training import Weights, start_keras
-from recjobs.models.two_tower_inputs import Histories, dense_features
+from recjobs.models.two_tower_inputs import Histories, dense_features, expected_popularity
 
 if TYPE_CHECKING:
     from recjobs.models.two_tower import TwoTowerSettings
+
+#: Of the regression that expects a new item's popularity.
+_EXPECTED_L2: Final = 10.0
 
 
 class TowerTrainer:
@@ -36,6 +39,10 @@ class TowerTrainer:
         self._groups = groups = Groups(train, settings.recency_days)
         self._content = dense_features(log.item_features, train.n_items, dim, seed)
         self._own = dense_features(log.user_features, train.n_users, dim, seed)
+        count = np.bincount(
+            groups.item_of[groups.batch(np.arange(len(groups))).column], minlength=train.n_items
+        )
+        self._expected = expected_popularity(self._content, count.astype(np.float32), 10.0)
         self._histories = Histories(train, self._content, settings.half_life_days)
         self.known_items = groups.known_items | (self._content != 0).any(axis=1)
         self.known_users = groups.known_users | (self._own != 0).any(axis=1)
@@ -51,6 +58,7 @@ class TowerTrainer:
             "shares": tf.constant(groups.shares),
             "content": tf.constant(self._content[groups.item_of]),
             "own": tf.constant(self._own),
+            "expected": tf.constant(self._expected[groups.item_of]),
         }
         self._step = _step(tf, keras, self._variables, tables, self._sampled, settings)
 
@@ -98,7 +106,7 @@ class TowerTrainer:
         users += self._histories.projected(value["liked"]) + self._own @ value["own"]
         users *= self.known_users[:, None]
         items = self._content @ value["content"]
-        bias = self._content @ value["content_bias"] + value["cold_bias"]
+        bias = self._expected * value["expected"] + value["new"]
         items[groups.item_of] += value["items"]
         bias[groups.item_of] = value["bias"] + groups.shares[-1] @ value["share_weight"]
         items, bias = items * self.known_items[:, None], bias * self.known_items
@@ -127,8 +135,8 @@ def _variables(
         "own": normal(own_dim),
         "bias": keras.Variable(groups.first_bias),
         "share_weight": keras.Variable(np.full(n_shares, 1 / n_shares, dtype=np.float32)),
-        "content_bias": keras.Variable(np.zeros(dim, dtype=np.float32)),
-        "cold_bias": keras.Variable(np.zeros(1, dtype=np.float32)),
+        "expected": keras.Variable(np.ones(1, dtype=np.float32)),
+        "new": keras.Variable(np.zeros(1, dtype=np.float32)),
     }
 
 
@@ -157,7 +165,7 @@ def _step(
         def tower(columns: Any) -> tuple[Any, Any, Any, Any]:
             keep, content = tf.gather(keep_item, columns), tf.gather(tables["content"], columns)
             q = tf.gather(v["items"], columns) * keep[:, None] + tf.matmul(content, v["content"])
-            expected = tf.linalg.matvec(content, v["content_bias"]) + v["cold_bias"]
+            expected = tf.gather(tables["expected"], columns) * v["expected"] + v["new"]
             return q, keep, tf.gather(v["bias"], columns) * keep + expected * (1 - keep), columns
 
         q, keep, bias, columns = tower(drawn if sampled else tf.range(shares.shape[1]))

@@ -1,0 +1,55 @@
+"""A night of a model that learns from features: items that nobody has clicked are on lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import shop as shops
+from recjobs import pipeline
+from recjobs.errors import ConfigError
+from shop import Shop, night
+
+_ITEMS = "RECJOBS__SOURCE__ITEMS__"
+#: New in the catalogue a day before the night: one for each group, and one that comes too late.
+NEW = """
+    alter table app.items add added timestamptz default '2026-01-01', add kind text;
+    update app.items set kind = 'group ' || (item_id - 1000) / 20;
+    insert into app.items
+        select 5000 + n, 'New ' || n, '2026-01-29', 'group ' || n from generate_series(0, 5) n;
+    insert into app.items values (6000, 'Too late', '2026-02-20', 'group 1');
+"""
+
+
+@pytest.fixture
+def shop(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    opened = shops.open_shop(database, tmp_path, monkeypatch, model="content")
+    opened.execute(NEW)
+    monkeypatch.setenv(f"{_ITEMS}CREATED_AT", "added")
+    return opened
+
+
+def test_new_items_are_recommended_and_explained(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{_ITEMS}CATEGORIES", '["kind"]')
+    monkeypatch.setenv("RECJOBS__EVALUATE__BASELINES", '["popular", "content"]')
+    pipeline.run_night(shop.settings, night(30))
+    rows = shop.execute(
+        "select r.user_id, r.item_id, r.source, r.because_item_id, i.kind, b.kind"
+        " from recs.recommendations r join app.items i using (item_id)"
+        " left join app.items b on b.item_id = r.because_item_id where r.item_id >= 5000"
+    )
+    assert {item for _, item, *_ in rows} == set(range(5000, 5006))
+    assert {source for _, _, source, *_ in rows} == {"content"}
+    reasons = [(kind, because) for *_, kind, because in rows if because]
+    assert reasons
+    assert all(kind == because for kind, because in reasons)
+    similar = shop.execute("select similar_item_id from recs.similar_items where item_id = 5002")
+    assert len(similar) == 20
+
+
+def test_without_features_the_night_ends_with_what_to_set(shop: Shop) -> None:
+    with pytest.raises(ConfigError, match=r"content needs to know .*Set source.items.text"):
+        pipeline.run_night(shop.settings, night(30))
