@@ -44,7 +44,6 @@ class ModelContract:
         feedback: What it is fitted on.
         params: Hyperparameters that suit a set as small as the checkerboard.
         personal: False for a model that gives everyone the same list.
-        features: True for a model that needs to know something of the items.
         misspelt: A hyperparameter that is nearly one of the model's, and that one.
     """
 
@@ -52,7 +51,6 @@ class ModelContract:
     feedback: ClassVar[str] = "implicit"
     params: ClassVar[dict[str, Any]] = {}
     personal: ClassVar[bool] = True
-    features: ClassVar[bool] = False
     misspelt: ClassVar[tuple[str, str]]
 
     def test_finds_the_withheld_item_of_a_checkerboard(self) -> None:
@@ -184,7 +182,8 @@ class ModelContract:
     ) -> Interactions:
         """The rows as a log, and users without a row."""
         log = log_of(rows, users=users or [])
-        return replace(log, item_features=colours(log)) if self.features else log
+        needed = models.model_class(self.name).needs_features
+        return replace(log, item_features=colours(log)) if needed else log
 
     def fitted(self, train: TrainingSet, *, epochs: int | None = None) -> models.Model:
         """The model, fitted."""

@@ -14,6 +14,7 @@ from recjobs.config import ItemSource, Settings, UserSource
 from recjobs.doctor.finding import Finding, fail, guarded, ok, warn
 from recjobs.doctor.servers import Server
 from recjobs.errors import ConfigError
+from recjobs.models import model_class
 from recjobs.source import Relation, TimeColumn, plan, relation_of, statement
 from recjobs.source.questions import ask, epoch
 
@@ -47,6 +48,7 @@ def check(server: Server, settings: Settings) -> Iterator[Finding]:
     checks: dict[str, Callable[[Server, Settings, Relation, TimeColumn], Iterator[Finding]]] = {
         "feedback.events": _events,
         "feedback.ratings": _ratings,
+        "model.features": _features,
         "source.time_index": _time_index,
         "source.time_unit": _time_unit,
         "source.future": _future,
@@ -168,6 +170,20 @@ def _events(
             say = fail if missing == events else warn
             bad.append(say(name, message, f"name event types of the data in feedback.{key}"))
     yield from bad or [ok(name, f"every event type of the settings is in {relation.label}")]
+
+
+def _features(
+    server: Server, settings: Settings, relation: Relation, time: TimeColumn
+) -> Iterator[Finding]:
+    name, items = "model.features", settings.source.items
+    if not model_class(settings.model.name).needs_features:
+        yield ok(name, "not needed")
+    elif items.text or items.categories or items.numbers:
+        yield ok(name, f"{settings.model.name} learns from columns of source.items")
+    else:
+        message = f"{settings.model.name} learns from features of items, and none are named"
+        mend = "set source.items.text, categories or numbers; recjobs init proposes some"
+        yield fail(name, message, mend)
 
 
 def _ratings(

@@ -64,6 +64,7 @@ class Model(ABC):
         name: The registry's name.
         Settings: The hyperparameters.
         selects_epochs: Whether a validation part chooses how many epochs to train.
+        needs_features: Whether it learns from features of items and refuses a job without any.
         needs_time: Whether it learns from the order of interactions, so that their times matter.
         settings: This model's hyperparameters.
         known_users: bool, ``(n_users,)``; the others are left to the fallback. Set by `fit`.
@@ -76,6 +77,7 @@ class Model(ABC):
     name: ClassVar[str]
     Settings: ClassVar[type[Section]]
     selects_epochs: ClassVar[bool] = False
+    needs_features: ClassVar[bool] = False
     needs_time: ClassVar[bool] = False
 
     known_users: BoolArray

@@ -56,6 +56,7 @@ class Content(BlockModel):
 
     name: ClassVar[str] = "content"
     Settings: ClassVar[type[Section]] = ContentSettings
+    needs_features: ClassVar[bool] = True
     settings: ContentSettings
     _history: sparse.csr_matrix
     _rows: sparse.csr_matrix

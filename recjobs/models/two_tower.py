@@ -54,6 +54,7 @@ class TwoTower(FactorModel):
 
     name: ClassVar[str] = "two_tower"
     Settings: ClassVar[type[Section]] = TwoTowerSettings
+    needs_features: ClassVar[bool] = True
     selects_epochs: ClassVar[bool] = True
     settings: TwoTowerSettings
     _users: Float32Array

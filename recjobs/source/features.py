@@ -25,9 +25,7 @@ TEXTS: Final = ("text", "character varying", "character", "citext", "name")
 _OPAQUE: Final = ("bytea", "json", "jsonb", "xml", "tsvector")
 
 
-def feature_values(
-    relation: Relation, settings: FeatureColumns
-) -> dict[str, sql.Composable]:
+def feature_values(relation: Relation, settings: FeatureColumns) -> dict[str, sql.Composable]:
     """Return the three expressions by the names that the statements have for them.
 
     Raises:

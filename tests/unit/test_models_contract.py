@@ -118,7 +118,6 @@ class TestSasRec(_InTurn):
 
 class TestContent(ModelContract):
     name = "content"
-    features = True
     misspelt = ("category", "categories")
 
 
@@ -136,7 +135,6 @@ class TestBlendOfRanks(TestBlend):
 
 class TestTwoTower(ModelContract):
     name = "two_tower"
-    features = True
     params: ClassVar[dict[str, Any]] = {**_FACTORS, "l2": 0.01}
     misspelt = ("id_drop_out", "id_dropout")
 
