@@ -111,7 +111,7 @@ def test_threads_do_not_change_the_vectors_of_a_row() -> None:
     np.testing.assert_allclose(one.user_vectors, two.user_vectors, atol=1e-4)
 
 
-def test_defaults_go_by_the_size_of_the_catalogue() -> None:
+def test_defaults_go_by_the_size_of_the_data() -> None:
     assert (default_l2(3_700), default_alpha0(3_700)) == (0.007, 0.3)
     assert (default_l2(500), default_alpha0(500)) == (0.007, 0.3)
     assert default_l2(41_000) == pytest.approx(0.0021, abs=1e-4)
