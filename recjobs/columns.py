@@ -17,6 +17,7 @@ REASON: Final = "reason"
 TEXT: Final = "text"
 CATEGORIES: Final = "categories"
 NUMBERS: Final = "numbers"
+SEGMENT: Final = "segment"
 
 #: Columns of the snapshot's ``interactions.parquet``, in this order.
 INTERACTION_COLUMNS: Final = (USER_ID, ITEM_ID, TS, RATING, EVENT)
@@ -31,6 +32,8 @@ IdType = Literal["bigint", "integer", "uuid", "text"]
 #: The SQL types an id may have in the published tables; every other one is refused by name.
 ID_TYPES: Final[tuple[IdType, ...]] = ("bigint", "integer", "uuid", "text")
 
+#: The segment of users that everyone belongs to, as the published tables call it.
+EVERYBODY: Final = "all"
 #: The source of a list's item when it comes from the time-decayed popularity fallback.
 POPULAR: Final = "popular"
 #: How the evaluation calls the live run's model, whatever its name is.

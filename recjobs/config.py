@@ -185,6 +185,7 @@ class UserSource(FeatureColumns):
     user_id: str = "user_id"
     created_at: str = ""
     active: str = ""  #: a boolean column; null counts as active
+    segment: str = ""  #: a column that many share, such as a country: a popular list for each
 
 
 class SourceSettings(Connection):

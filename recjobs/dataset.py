@@ -36,6 +36,7 @@ from recjobs.config import FeedbackSettings
 from recjobs.errors import ConfigError, DataError
 from recjobs.features import NO_FEATURES, Features, aligned
 from recjobs.index import Index
+from recjobs.segments import NO_SEGMENTS, Segments, segments_of
 
 BoolArray = npt.NDArray[np.bool_]
 Int32Array = npt.NDArray[np.int32]
@@ -66,6 +67,7 @@ class Interactions:
         item_features: Of each item; without rows where nothing is known of any, or they were not
             loaded.
         user_features: Of each user, likewise.
+        segments: Of the users.
     """
 
     users: Index
@@ -81,6 +83,7 @@ class Interactions:
     item_created: Int64Array
     item_features: Features = NO_FEATURES
     user_features: Features = NO_FEATURES
+    segments: Segments = NO_SEGMENTS
 
     def __post_init__(self) -> None:
         n_rows = len(self.ts)
@@ -93,6 +96,8 @@ class Interactions:
             rows = len(getattr(self, f"{side}_features"))
             if rows not in (0, len(index)):
                 raise DataError(f"{side}_features: expected {len(index)} rows. Received: {rows}")
+        if self.segments.names:
+            _expect_length("segments", self.segments.code, len(self.users))
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -106,7 +111,10 @@ class Interactions:
                 "eligible", "available", "item_created",
             )
         }  # fmt: skip
-        np.savez(folder / "log.npz", event_names=np.array(self.event_names, dtype=str), **arrays)
+        arrays["event_names"] = np.array(self.event_names, dtype=str)
+        arrays["segment_names"] = np.array(self.segments.names, dtype=str)
+        arrays["segment"] = self.segments.code
+        np.savez(folder / "log.npz", allow_pickle=False, **arrays)
         self.users.save(folder / "users.parquet")
         self.items.save(folder / "items.parquet")
         self.item_features.save(folder / "item_features.parquet")
@@ -125,6 +133,8 @@ class Interactions:
         with np.load(log, allow_pickle=False) as arrays:
             values: dict[str, Any] = {name: arrays[name] for name in arrays.files}
         names = tuple(str(name) for name in values.pop("event_names"))
+        segments = tuple(str(name) for name in values.pop("segment_names"))
+        values["segments"] = Segments(segments, values.pop("segment"))
         if item_features is not None:
             values["item_features"] = Features.load(item_features)
         if user_features is not None:
@@ -276,7 +286,7 @@ def read_snapshot(
         interactions: Parquet of `columns.INTERACTION_COLUMNS`, ordered by (ts, user, item).
         items: Parquet of `columns.ITEM_COLUMNS`; without rows where no items table is configured.
         users: Parquet of `columns.USER_COLUMNS`; without rows where no users table is configured.
-            Both may have `columns.FEATURE_COLUMNS`.
+            Both may have `columns.FEATURE_COLUMNS`, and users a segment.
         id_types: The SQL types of user and item ids.
         as_of: Microseconds; an item or user row that was created at or after it, or at an unknown
             time and without an interaction, is left out.
@@ -313,6 +323,7 @@ def read_snapshot(
         item_created=item_created,
         item_features=aligned(item_rows, ITEM_ID, item_index),
         user_features=aligned(user_rows, USER_ID, user_index),
+        segments=segments_of(user_rows, USER_ID, user_index),
     )
 
 

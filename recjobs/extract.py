@@ -28,6 +28,7 @@ from recjobs.columns import (
     ITEM_ID,
     NUMBERS,
     RATING,
+    SEGMENT,
     TEXT,
     TITLE,
     TS,
@@ -62,7 +63,7 @@ def extract(
 
     Leaves ``interactions.parquet`` (`columns.INTERACTION_COLUMNS`, ordered by them with the time
     first), ``items.parquet`` and ``users.parquet`` (ordered by id, their features behind the other
-    columns; no rows where not configured).
+    columns, and the users' segment behind those; no rows where not configured).
 
     Args:
         source: Which tables and columns.
@@ -94,7 +95,7 @@ def extract(
             writer.write_table(group, row_group_size=GROUP_ROWS)
     schema = _schema(ITEM_COLUMNS + FEATURE_COLUMNS, queries)
     items = _side(tables.get("items"), ITEM_ID, log.items, as_of, schema, source.items)
-    schema = _schema(USER_COLUMNS + FEATURE_COLUMNS, queries)
+    schema = _schema((*USER_COLUMNS, *FEATURE_COLUMNS, SEGMENT), queries)
     users = _side(tables.get("users"), USER_ID, log.users, as_of, schema, source.users)
     if "users" in tables and not users.num_rows:
         raise DataError(
@@ -167,6 +168,7 @@ def _schema(columns: tuple[str, ...], queries: Queries) -> pa.Schema:
         RATING: pa.float32(),
         EVENT: pa.string(),
         TITLE: pa.string(),
+        SEGMENT: pa.string(),
         **TYPES,
     }
     return pa.schema([(name, types.get(name, pa.bool_())) for name in columns])

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recjobs.artifacts import StageOutput
-from recjobs.columns import ITEM_ID, POPULAR, REASON, USER_ID
+from recjobs.columns import EVERYBODY, ITEM_ID, POPULAR, REASON, SEGMENT, USER_ID
 from recjobs.config import Settings
 from recjobs.dataset import (
     BoolArray,
@@ -30,7 +30,7 @@ from recjobs.dataset import (
 )
 from recjobs.models.base import Model
 from recjobs.models.item_knn import ItemKnn, ItemKnnSettings
-from recjobs.models.popular import PopularSettings, popularity
+from recjobs.models.popular import PopularSettings, by_segment
 from recjobs.models.ranking import Ranker
 from recjobs.models.relations import ItemRelation
 from recjobs.progress import Progress, silent
@@ -92,22 +92,31 @@ def top_n(
 
 
 class Fallback:
-    """The popular list, best first, ties by item index; every candidate is on it.
+    """Each segment's popular list, best first, ties by item index; every candidate is on it.
 
     Args:
         train: Where the popularity is counted.
         candidates: bool, ``(n_items,)``.
 
     Attributes:
-        order: int32, ``(n_candidates,)``.
-        score: The popularity of each, float32, ``(n_candidates,)``.
+        segments: Whose lists: the segments of the users, and last everybody.
+        orders: int32, ``(n_segments + 1, n_candidates)``.
+        scores: The popularity of each, float32, ``(n_segments + 1, n_candidates)``.
     """
 
     def __init__(self, train: TrainingSet, candidates: BoolArray) -> None:
-        score = popularity(train, PopularSettings().half_life_days)
-        items = np.flatnonzero(candidates)
-        self.order = items[np.argsort(-score[items], kind="stable")].astype(np.int32)
-        self.score = score[self.order]
+        score = by_segment(train, PopularSettings().half_life_days)[:, candidates]
+        place = np.argsort(-score, axis=1, kind="stable")
+        self._segment_of = train.log.segments.of
+        self.segments = (*train.log.segments.names, EVERYBODY)
+        self.orders = np.flatnonzero(candidates).astype(np.int32)[place]
+        self.scores = np.take_along_axis(score, place, axis=1)
+
+    @property
+    def order(self) -> Int32Array:
+        """Everybody's list, int32 ``(n_candidates,)``."""
+        everybody: Int32Array = self.orders[-1]
+        return everybody
 
     def complete(
         self,
@@ -117,12 +126,18 @@ class Fallback:
         score: Float32Array,
         filled: Int32Array,
     ) -> None:
-        """Complete short lists in place."""
+        """Complete short lists in place, each from the list of its user's segment."""
         from recjobs import kernels
 
-        kernels.fill_from(
-            self.order, self.score, users, seen.indptr, seen.indices, item_idx, score, filled
-        )
+        segment = self._segment_of(users)
+        for code in np.unique(segment):
+            rows = np.flatnonzero(segment == code)
+            items, scores = item_idx[rows], score[rows]
+            kernels.fill_from(
+                self.orders[code], self.scores[code], users[rows],
+                seen.indptr, seen.indices, items, scores, filled[rows],
+            )  # fmt: skip
+            item_idx[rows], score[rows] = items, scores
 
 
 def score(
@@ -271,13 +286,13 @@ class _Lists:
 
 
 def _write_popular(fallback: Fallback, train: TrainingSet, n: int, out: StageOutput) -> None:
-    """Write the popular list of the one segment there is, everybody."""
-    length = np.array([min(n, len(fallback.order))])
-    ids = train.items.decode(fallback.order[:n])
-    scores = pa.array(fallback.score[:n], pa.float32())
+    """Write the popular list of each segment, and everybody's."""
+    length = np.full(len(fallback.segments), min(n, len(fallback.order)))
+    ids = train.items.decode(fallback.orders[:, :n].ravel())
+    scores = pa.array(fallback.scores[:, :n].ravel(), pa.float32())
     table = pa.table(
         {
-            "segment": pa.array(["all"], pa.string()),
+            SEGMENT: pa.array(fallback.segments, pa.string()),
             "item_ids": _as_lists(ids, length),
             "scores": _as_lists(scores, length),
         }

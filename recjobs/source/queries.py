@@ -29,8 +29,8 @@ class Queries:
         interactions: Gives `columns.INTERACTION_COLUMNS`.
         items: Gives `columns.ITEM_COLUMNS` and the features as `source.features` has them; None
             where no table of items is configured.
-        users: Gives `columns.USER_COLUMNS` and the features; None where no table of users is
-            configured.
+        users: Gives `columns.USER_COLUMNS`, the features and the segment; None where no table of
+            users is configured.
         user_id_type: What the ids of users become.
         item_id_type: What the ids of items become.
         expected_rows: The planner's guess at the number of interactions.
@@ -165,6 +165,7 @@ def _users(found: _Source, user_type: IdType) -> sql.Composable | None:
         user_value=_id(relation, "user_id", settings.user_id, user_type),
         created_value=found.created(relation, settings.created_at),
         active_value=_flag(relation, "active", settings.active),
+        segment_value=_text(relation, "segment", settings.segment),
         relation=relation.sql,
         **feature_values(relation, settings),
     )

@@ -509,8 +509,8 @@ FEATURED = """
             false),
         (4, '2016-10-17', 'Dune', 'Sand', '{spice}', 'Sci-Fi', '{9}', 'dark', 30, 1984, 1, null,
             true);
-    create table fans (user_id int, country text, queries text);
-    insert into fans values (10, 'FR, BE', 'space opera'), (11, null, null);
+    create table fans (user_id int, country text, queries text, market mood);
+    insert into fans values (10, 'FR, BE', 'space opera', 'light'), (11, null, null, null);
     create table seen (user_id int, item_id int, ts timestamptz);
     insert into seen values (10, 1, '2016-02-01'), (11, 3, '2016-02-01');"""
 
@@ -519,7 +519,13 @@ def featured(**items: Any) -> SourceSettings:
     return SourceSettings(
         table="seen",
         items={"table": "films", "item_id": "id", "created_at": "added", **items},
-        users={"table": "fans", "text": ["queries"], "categories": ["country"], "separator": ", "},
+        users={
+            "table": "fans",
+            "text": ["queries"],
+            "categories": ["country"],
+            "separator": ", ",
+            "segment": "market",
+        },
     )  # type: ignore[arg-type]  # pydantic makes the sections
 
 
@@ -549,6 +555,7 @@ def test_text_categories_and_numbers_of_every_type(each_database: str, tmp_path:
     fan, other = rows_of(out, "users")
     assert (fan["text"], fan["categories"]) == ("space opera", ["country=BE", "country=FR"])
     assert (other["text"], other["categories"], other["numbers"]) == ("", [], [])
+    assert (fan["segment"], other["segment"]) == ("light", None)
 
     again = snapshot(each_database, tmp_path / "two", source)
     assert again.summary["digest"] == out.summary["digest"]
@@ -572,12 +579,15 @@ def test_the_snapshots_features_are_those_of_the_index(database: str, tmp_path: 
     assert log.item_features.numbers[0, 0] == 1979
     assert log.users.ids.to_pylist() == [10, 11]  # who is not in the table has no features
     assert log.user_features.text.to_pylist() == ["space opera", ""]
+    assert (log.segments.names, log.segments.code.tolist()) == (("light",), [0, -1])
     (tmp_path / "index").mkdir()
     log.save(tmp_path / "index")
     names = ("log.npz", "users.parquet", "items.parquet", "item_features.parquet")
     loaded = Interactions.load(*(tmp_path / "index" / name for name in names))
     assert loaded.item_features.text.equals(log.item_features.text)
     assert len(loaded.user_features) == 0
+    assert loaded.segments.names == ("light",)
+    assert loaded.segments.code.tolist() == [0, -1]
 
 
 @pytest.mark.parametrize(

@@ -53,3 +53,34 @@ def test_new_items_are_recommended_and_explained(
 def test_without_features_the_night_ends_with_what_to_set(shop: Shop) -> None:
     with pytest.raises(ConfigError, match=r"content needs to know .*Set source.items.text"):
         pipeline.run_night(shop.settings, night(30))
+
+
+def test_newcomers_get_the_popular_list_of_their_segment(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The groups of the shop's users are the segments: each has its own favourites.
+    shop.execute(
+        "create table app.users as select distinct user_id, 'region ' || user_id % 6 as region"
+        " from app.clicks;"
+        "insert into app.users values (9001, 'region 1'), (9002, null)"
+    )
+    monkeypatch.setenv(f"{_ITEMS}CATEGORIES", '["kind"]')
+    for key, value in {"TABLE": "app.users", "SEGMENT": "region", "CREATED_AT": "joined"}.items():
+        monkeypatch.setenv(f"RECJOBS__SOURCE__USERS__{key}", value)
+    shop.execute("alter table app.users add joined timestamptz default '2026-01-01'")
+    pipeline.run_night(shop.settings, night(30))
+    lists: dict[object, list[object]] = {}
+    for segment, item in shop.execute(
+        "select segment, item_id from recs.popular_items where rank <= 10 order by segment, rank"
+    ):
+        lists.setdefault(segment, []).append(item)
+    assert sorted(map(str, lists)) == ["all", *(f"region {n}" for n in range(6))]
+    own = [int(str(item)) for item in lists["region 1"]]
+    assert all(1020 <= item < 1040 for item in own[:5])
+    for user, segment in ((9001, "region 1"), (9002, "all")):
+        shown = shop.execute(
+            f"select item_id, source from recs.recommendations where user_id = {user} order by rank"
+        )
+        assert shown == [(item, "popular") for item in lists[segment]]
+    stranger = shop.execute("select item_id from recs.recommend(123456, 10)")
+    assert [item for (item,) in stranger] == lists["all"]
