@@ -138,7 +138,7 @@ def _score(night: Night, out: StageOutput, progress: Progress) -> None:
 
     popular_only = night.run.published_source == POPULAR
     model = None if popular_only else _model(night, "refit")
-    score(model, _log(night), night.as_of, night.settings, out, progress)
+    score(model, _log(night, features=True), night.as_of, night.settings, out, progress)
 
 
 def _check(night: Night, out: StageOutput, progress: Progress) -> None:
