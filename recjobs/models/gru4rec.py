@@ -18,7 +18,7 @@ from pydantic import Field
 
 from recjobs.config import Section
 from recjobs.dataset import Float32Array
-from recjobs.models.sequence import SequenceModel, SequenceSettings
+from recjobs.models.sequence import SequenceModel, SequenceSettings, last_places
 from recjobs.models.sequence_training import ITEMS
 
 #: Gates of a cell: so many times the state's width is computed per place.
@@ -73,6 +73,8 @@ class Gru4Rec(SequenceModel):
         column: Any,
         length: Any,
         drop: Callable[[Any], Any],
+        *,
+        last: bool = False,
     ) -> Any:
         """Return what each place tells; see `SequenceModel._network`."""
         x = drop(tf.gather(weights[ITEMS], column))
@@ -96,7 +98,8 @@ class Gru4Rec(SequenceModel):
             (0, start, start, states),
             parallel_iterations=1,
         )
-        out = drop(tf.transpose(states.stack(), [1, 0, 2]))
+        out = tf.transpose(states.stack(), [1, 0, 2])
+        out = drop(last_places(tf, out, length) if last else out)
         return tf.matmul(out, weights["tell"]) + weights["tell_bias"]
 
 

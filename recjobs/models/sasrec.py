@@ -17,13 +17,11 @@ from pydantic import Field, model_validator
 
 from recjobs.config import Section
 from recjobs.dataset import Float32Array
-from recjobs.models.sequence import SequenceModel, SequenceSettings
+from recjobs.models.sequence import SequenceModel, SequenceSettings, last_places
 from recjobs.models.sequence_training import ITEMS
 
 #: Of the embeddings before training.
 _STDDEV: Final = 0.02
-#: How much wider than the embeddings the dense network's middle is.
-_WIDER: Final = 1
 
 
 class SasRecSettings(SequenceSettings):
@@ -51,7 +49,7 @@ class SasRec(SequenceModel):
 
     def _initial(self, n_columns: int, rng: np.random.Generator) -> dict[str, Float32Array]:
         """Return the weights; see `SequenceModel._initial`."""
-        dim, wide = self.settings.embedding_dim, self.settings.embedding_dim * _WIDER
+        dim = self.settings.embedding_dim
 
         def normal(stddev: float, *shape: int) -> Float32Array:
             return rng.normal(0.0, stddev, shape).astype(np.float32)
@@ -59,27 +57,24 @@ class SasRec(SequenceModel):
         def glorot(rows: int, columns: int) -> Float32Array:
             return normal((2 / (rows + columns)) ** 0.5, rows, columns)
 
-        zeros, ones = np.zeros(dim, dtype=np.float32), np.ones(dim, dtype=np.float32)
+        def linear(name: str, times: int = 1) -> dict[str, Float32Array]:
+            kernel = np.concatenate([glorot(dim, dim) for _ in range(times)], axis=1)
+            return {name: kernel, f"{name}_bias": np.zeros(times * dim, dtype=np.float32)}
+
+        def norm(name: str) -> dict[str, Float32Array]:
+            shift = np.zeros(dim, dtype=np.float32)
+            return {f"{name}_scale": np.ones_like(shift), f"{name}_shift": shift}
+
         weights = {
             ITEMS: normal(_STDDEV, n_columns, dim),
             "places": normal(_STDDEV, self.settings.length, dim),
         }
         for block in range(self.settings.blocks):
-            weights |= {
-                f"{block}_norm_scale": ones,
-                f"{block}_norm_shift": zeros,
-                f"{block}_query_key_value": np.concatenate([glorot(dim, dim) for _ in range(3)], 1),
-                f"{block}_query_key_value_bias": np.zeros(3 * dim, dtype=np.float32),
-                f"{block}_out": glorot(dim, dim),
-                f"{block}_out_bias": zeros,
-                f"{block}_dense_norm_scale": ones,
-                f"{block}_dense_norm_shift": zeros,
-                f"{block}_dense_1": glorot(dim, wide),
-                f"{block}_dense_1_bias": np.zeros(wide, dtype=np.float32),
-                f"{block}_dense_2": glorot(wide, dim),
-                f"{block}_dense_2_bias": zeros,
-            }
-        return weights | {"norm_scale": ones, "norm_shift": zeros}
+            weights |= norm(f"{block}_norm")
+            weights |= linear(f"{block}_query") | linear(f"{block}_key_value", 2)
+            weights |= linear(f"{block}_out") | norm(f"{block}_dense_norm")
+            weights |= linear(f"{block}_dense_1") | linear(f"{block}_dense_2")
+        return weights | norm("norm")
 
     def _network(
         self,
@@ -88,6 +83,8 @@ class SasRec(SequenceModel):
         column: Any,
         length: Any,
         drop: Callable[[Any], Any],
+        *,
+        last: bool = False,
     ) -> Any:
         """Return what each place tells; see `SequenceModel._network`."""
 
@@ -100,33 +97,43 @@ class SasRec(SequenceModel):
             scale, shift = weights[f"{name}_scale"], weights[f"{name}_shift"]
             return centred * tf.math.rsqrt(variance + 1e-6) * scale + shift
 
-        width = tf.shape(column)[1]
-        place = tf.range(width)
-        from_end = tf.maximum(length[:, None] - 1 - place, 0)
-        x = tf.gather(weights[ITEMS], column) + tf.gather(weights["places"], from_end)
-        x = drop(x)
-        later = tf.where(place[:, None] < place[None], -np.float32(1e9), np.float32(0))
+        place = tf.range(tf.shape(column)[1])
+        from_end = length[:, None] - 1 - place
+        later = place[None, :, None] < place
+        x = tf.gather(weights[ITEMS], column)
+        x = drop(x + tf.gather(weights["places"], tf.maximum(from_end, 0)))
         for block in range(self.settings.blocks):
-            read = linear(norm(x, f"{block}_norm"), f"{block}_query_key_value")
-            x += drop(linear(self._attend(tf, read, later), f"{block}_out"))
+            seen = asking = norm(x, f"{block}_norm")
+            if last and block == self.settings.blocks - 1:  # no later block reads the other places
+                x, asking = last_places(tf, x, length), last_places(tf, seen, length)
+                later = from_end[:, None] < 0
+            query, pair = linear(asking, f"{block}_query"), linear(seen, f"{block}_key_value")
+            x += drop(linear(self._attend(tf, query, pair, later), f"{block}_out"))
             wide = tf.nn.relu(linear(norm(x, f"{block}_dense_norm"), f"{block}_dense_1"))
             x += drop(linear(drop(wide), f"{block}_dense_2"))
         return norm(x, "norm")
 
-    def _attend(self, tf: Any, read: Any, later: Any) -> Any:
-        """Return each place's mean of the values up to it, by how its query meets their keys."""
+    def _attend(self, tf: Any, query: Any, pair: Any, later: Any) -> Any:
+        """Return means of the values, by how each query meets their keys.
+
+        Args:
+            tf: The module.
+            query: ``(b, q, dim)``.
+            pair: Keys and values, ``(b, t, 2 * dim)``.
+            later: Which places a query must not see, bool ``(b or 1, q, t)``.
+
+        Returns:
+            float32 ``(b, q, dim)``.
+        """
         heads, dim = self.settings.heads, self.settings.embedding_dim
-        shape = tf.shape(read)[:2]
 
         def split(x: Any) -> Any:
-            if heads == 1:
-                return x
-            x = tf.reshape(x, [shape[0], shape[1], heads, dim // heads])
+            """Return ``(b, heads, places, dim / heads)``."""
+            x = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], heads, dim // heads])
             return tf.transpose(x, [0, 2, 1, 3])
 
-        query, key, value = (split(x) for x in tf.split(read, 3, axis=-1))
-        match = tf.matmul(query, key, transpose_b=True) * (dim // heads) ** -0.5 + later
-        mean = tf.matmul(tf.nn.softmax(match), value)
-        if heads > 1:
-            mean = tf.reshape(tf.transpose(mean, [0, 2, 1, 3]), [shape[0], shape[1], dim])
-        return mean
+        key, value = (split(x) for x in tf.split(pair, 2, axis=-1))
+        match = tf.matmul(split(query), key, transpose_b=True) * (dim // heads) ** -0.5
+        match += tf.where(later, np.float32(-1e9), np.float32(0))[:, None]
+        mean = tf.transpose(tf.matmul(tf.nn.softmax(match), value), [0, 2, 1, 3])
+        return tf.reshape(mean, tf.shape(query))

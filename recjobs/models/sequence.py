@@ -16,6 +16,7 @@ from pydantic import Field
 
 from recjobs.config import Section
 from recjobs.dataset import Float32Array, Int32Array, TrainingSet
+from recjobs.errors import DataError
 from recjobs.models.base import Arrays, BlockModel, History
 from recjobs.models.relations import ItemVectors
 from recjobs.models.sequence_batches import Histories
@@ -34,9 +35,9 @@ class SequenceSettings(Section):
     """Hyperparameters of every sequence model."""
 
     embedding_dim: int = Field(default=64, ge=1)
-    length: int = Field(default=200, ge=2, le=1000)  #: items of a history that are read, the last
+    length: int = Field(default=200, ge=2, le=500)  #: items of a history that are read, the last
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    learning_rate: float = Field(default=0.001, gt=0)  #: Adam's greatest
+    learning_rate: float = Field(default=0.003, gt=0)  #: Adam's greatest
     batch_size: int | None = Field(default=None, ge=1)  #: users; default: by the data
     epochs: int = Field(default=50, ge=1)  #: the most; early stopping finds how many
     #: items drawn per batch; default: all of them up to 10,000, else 1,024
@@ -64,6 +65,8 @@ class SequenceModel(BlockModel):
         column: Any,
         length: Any,
         drop: Callable[[Any], Any],
+        *,
+        last: bool = False,
     ) -> Any:
         """Return what each place tells of the next item, from the places up to it alone.
 
@@ -73,9 +76,10 @@ class SequenceModel(BlockModel):
             column: The items, int32 ``(b, t)``; anything after the end of a history.
             length: Items of each history, int32 ``(b,)``.
             drop: Sets values to 0 at random, in training.
+            last: Only the last place of each history is asked for.
 
         Returns:
-            float32 ``(b, t, embedding_dim)``.
+            float32 ``(b, t, embedding_dim)``, with ``last`` ``(b, 1, embedding_dim)``.
         """
 
     def fit(
@@ -93,6 +97,12 @@ class SequenceModel(BlockModel):
         tf, keras = start_keras(self.seed, self.threads)
         sequences = train.sequences()
         self.known_users = np.diff(sequences.indptr) > 0
+        if not self.known_users.any():
+            raise DataError(
+                f"model {self.name} has nothing to learn from: expected positives of users with "
+                f"enough history. Received: {train.n_pairs} pairs, none of them. Check "
+                "feedback.positive_at."
+            )
         self.known_items = np.bincount(sequences.item_idx, minlength=train.n_items) > 0
         item_of = np.flatnonzero(self.known_items).astype(np.int32)
         self._histories = Histories.of(train, item_of, self.settings.length)
@@ -168,8 +178,7 @@ class SequenceModel(BlockModel):
 
         @tf.function(autograph=False)
         def read(column: Any, length: Any, weights: dict[str, Any]) -> Any:
-            hidden = self._network(tf, weights, column, length, lambda x: x)
-            return tf.gather(hidden, length - 1, batch_dims=1)
+            return self._network(tf, weights, column, length, lambda x: x, last=True)[:, 0]
 
         compiled: Callable[..., Any] = read
         return compiled
@@ -195,3 +204,8 @@ class SequenceModel(BlockModel):
             for name, value in arrays.items()
             if name.startswith(_WEIGHT)
         }
+
+
+def last_places(tf: Any, x: Any, length: Any) -> Any:
+    """Return the last place of each history, ``(b, 1, dim)``, of x, ``(b, t, dim)``."""
+    return tf.gather(x, length - 1, batch_dims=1)[:, None]

@@ -3,6 +3,11 @@
 Loss: softmax cross-entropy over the catalogue, or against ``negatives`` items drawn evenly for each
 batch, whose scores are corrected by the logarithm of how often they are drawn. It is computed, with
 its gradient, for some places at a time: the scores of all places never exist at once.
+
+The weights that count are a moving average, over about an epoch, of those that are trained: they
+are better while the learning rate is high, and their validation rises evenly, so that stopping
+early can be trusted. Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging",
+SIAM Journal on Control and Optimization 1992.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ _FULL: Final = 10_000
 #: Drawn from greater ones.
 _NEGATIVES: Final = 1024
 #: Training steps of an epoch, where the settings leave the batches open.
-_STEPS: Final = 64
+_STEPS: Final = 192
 #: Share of the training in which the learning rate rises.
 _WARM_UP: Final = 0.05
 
@@ -62,8 +67,10 @@ class SequenceTrainer:
         seed: int,
     ) -> None:
         self._names = list(weights)
-        variables = [keras.Variable(value) for value in weights.values()]
-        self._weights = Weights(variables)
+        variables, averages = (
+            [keras.Variable(value) for value in weights.values()] for _ in range(2)
+        )
+        self._averages = Weights(averages)
         self._histories, self._settings = histories, settings
         self._rng = np.random.default_rng(seed)
         self._n_columns = len(weights[ITEMS])
@@ -74,7 +81,7 @@ class SequenceTrainer:
         self._steps = max(-(-n_users // self._batch_size), 1)
         self._optimizer = keras.optimizers.Adam(settings.learning_rate)
         self._step = _step(
-            tf, self._optimizer, network, dict(zip(self._names, variables, strict=True)),
+            tf, self._optimizer, network, dict(zip(self._names, variables, strict=True)), averages,
             settings.dropout, self._sampled,
         )  # fmt: skip
         self._done = 0
@@ -83,21 +90,23 @@ class SequenceTrainer:
         """Train one epoch and return the mean loss."""
         loss = places = 0.0
         for position, batch in enumerate(self._histories.batches(self._batch_size, self._rng)):
-            done = (number - 1 + position / self._steps) / self._settings.epochs
+            done = (number - 1 + (position + 0.5) / self._steps) / self._settings.epochs
             self._optimizer.learning_rate = self._settings.learning_rate * _rate(done)
             drawn = self._rng.integers(0, self._n_columns, self._sampled).astype(np.int32)
-            mean = self._step(*batch, drawn, np.int32(self._rng.integers(1 << 30)))
+            self._done += 1
+            share = np.float32(max(1 / self._steps, 1 / self._done))
+            mean = self._step(*batch, drawn, np.int32(self._rng.integers(1 << 30)), share)
             loss += float(mean) * len(batch.target)
             places += len(batch.target)
         return loss / max(places, 1)
 
     def arrays(self) -> dict[str, Float32Array]:
-        """Return the present weights by name."""
-        return dict(zip(self._names, self._weights.arrays(), strict=True))
+        """Return the present average weights by name."""
+        return dict(zip(self._names, self._averages.arrays(), strict=True))
 
     def keep(self) -> Callable[[], None]:
-        """Copy the weights, and return a function that puts them back."""
-        return self._weights.keep()
+        """Copy the average weights, and return a function that puts them back."""
+        return self._averages.keep()
 
 
 def _rate(done: float) -> float:
@@ -112,6 +121,7 @@ def _step(
     optimizer: Any,
     network: Network,
     weights: dict[str, Any],
+    averages: list[Any],
     dropout: float,
     sampled: int,
 ) -> Callable[..., Any]:
@@ -119,16 +129,20 @@ def _step(
     variables = list(weights.values())
     optimizer.build(variables)
     ints, grid = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
-    signature = [grid, ints, ints, ints, ints, tf.TensorSpec([], tf.int32)]
+    scalars = [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)]
 
-    @tf.function(autograph=False, input_signature=signature)
-    def step(column: Any, length: Any, place: Any, target: Any, drawn: Any, seed: Any) -> Any:
+    @tf.function(autograph=False, input_signature=[grid, ints, ints, ints, ints, *scalars])
+    def step(
+        column: Any, length: Any, place: Any, target: Any, drawn: Any, seed: Any, share: Any
+    ) -> Any:
         present = {name: variable.value for name, variable in weights.items()}
         with tf.GradientTape() as tape:
             hidden = network(present, column, length, dropping(tf, dropout, seed))
             hidden = tf.gather(tf.reshape(hidden, [-1, hidden.shape[-1]]), place)
             loss = _softmax_loss(tf, hidden, present[ITEMS], target, drawn if sampled else None)
         optimizer.apply(tape.gradient(loss, variables), variables)
+        for variable, average in zip(variables, averages, strict=True):
+            average.assign(average.value + share * (variable.value - average.value))
         return loss
 
     compiled: Callable[..., Any] = step

@@ -12,7 +12,7 @@ from logs import every, log_of
 from recjobs import models
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import Float32Array, TrainingSet, training_set
-from recjobs.errors import ConfigError
+from recjobs.errors import ConfigError, DataError
 from recjobs.models import sequence_training
 from recjobs.models.sequence import SequenceModel
 from recjobs.models.sequence_batches import Histories
@@ -56,7 +56,7 @@ def _model(name: str, **params: Any) -> SequenceModel:
     return model
 
 
-def _outputs(model: SequenceModel, column: Any, length: Any) -> Float32Array:
+def _outputs(model: SequenceModel, column: Any, length: Any, **how: bool) -> Float32Array:
     tf, _ = start_keras(5, 2)
     rng = np.random.default_rng(0)
     weights = {
@@ -64,7 +64,7 @@ def _outputs(model: SequenceModel, column: Any, length: Any) -> Float32Array:
         for name, value in model._initial(_N_ITEMS, rng).items()
     }
     args = (tf.constant(np.int32(column)), tf.constant(np.int32(length)), lambda x: x)
-    out: Float32Array = model._network(tf, weights, *args).numpy()
+    out: Float32Array = model._network(tf, weights, *args, **how).numpy()
     return out
 
 
@@ -83,6 +83,15 @@ def test_padding_and_neighbours_do_not_matter(name: str, params: dict[str, Any])
     alone = _outputs(model, [[1, 2, 3]], [3])
     padded = _outputs(model, [[7, 7, 7, 7, 7, 7], [1, 2, 3, 0, 9, 4]], [6, 3])
     np.testing.assert_allclose(alone[0], padded[1, :3], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "params"), _KINDS)
+def test_the_last_place_alone_is_the_last_of_all(name: str, params: dict[str, Any]) -> None:
+    model, histories = _model(name, **params), ([[1, 2, 3, 9], [4, 5, 6, 7]], [2, 4])
+    every_place, last = _outputs(model, *histories), _outputs(model, *histories, last=True)
+    assert last.shape == (2, 1, 16)
+    expected = every_place[[0, 1], [1, 3]]
+    np.testing.assert_allclose(last[:, 0], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "params"), _KINDS)
@@ -132,6 +141,14 @@ def test_unknown_items_have_no_score() -> None:
     scores = model.score_block(np.array([0], dtype=np.int32))
     assert np.isneginf(scores[0]).tolist() == [False, False, True]
     assert model.known_users.tolist() == [True, False]
+
+
+def test_refuses_ratings_without_a_positive() -> None:
+    train = _of([(1, 1, 1.0, 2.0)])
+    feedback = FeedbackSettings(kind="explicit", positive_at=3.0)
+    train = training_set(train.log, every(train.log), 10**15, feedback)
+    with pytest.raises(DataError, match="sasrec has nothing to learn from"):
+        _model("sasrec").fit(train)
 
 
 @pytest.mark.parametrize("places", [1, 7, 1000])
