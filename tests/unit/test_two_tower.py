@@ -17,7 +17,7 @@ from recjobs.config import FeedbackSettings
 from recjobs.dataset import SeenItems, TrainingSet, training_set
 from recjobs.errors import ConfigError
 from recjobs.features import from_table
-from recjobs.models.two_tower_inputs import Histories, dense_features
+from recjobs.models.two_tower_inputs import Histories, dense_features, expected_popularity
 from recjobs.score import top_n
 
 PARAMS: dict[str, Any] = {
@@ -107,3 +107,12 @@ def test_a_positive_is_never_predicted_from_itself() -> None:
     liked = train.positives().toarray()[:N] > 0
     expected = liked / (liked.sum(axis=1, keepdims=True) + 1)
     np.testing.assert_allclose(whole, expected, rtol=1e-5)
+
+
+def test_a_new_items_popularity_is_expected_from_its_features() -> None:
+    black = np.tile(np.float32([[1, 0], [0, 1]]), (20, 1))
+    count = np.where(black[:, 0] > 0, 50, 5)
+    count[-2:] = 0  # a new black one, and a new white one
+    expected = expected_popularity(black, count, 0.1)
+    assert expected[-2] == pytest.approx(np.log(50 / np.sqrt(250)), rel=0.02)
+    assert expected[-1] == pytest.approx(-expected[-2], rel=1e-4)
