@@ -89,6 +89,7 @@ def train_epochs(
     epochs: int,
     metric: str,
     progress: Progress,
+    patience: int = _PATIENCE,
 ) -> History:
     """Train epoch by epoch; with a measure, stop early and go back to the best weights.
 
@@ -99,6 +100,7 @@ def train_epochs(
         epochs: The most epochs; without a measure, exactly so many.
         metric: ``"ndcg@10"`` (higher is better) or ``"rmse"`` (lower is better).
         progress: Told the share of epochs done; an `EpochProgress` also each validation.
+        patience: Epochs without a better validation before training stops.
     """
     done: list[Epoch] = []
     sign = -1.0 if metric == "rmse" else 1.0
@@ -115,7 +117,7 @@ def train_epochs(
             progress.epoch(number, metric, value)
         if sign * value > best:
             best, best_epoch, restore = sign * value, number, keep()
-        elif number - best_epoch >= _PATIENCE:
+        elif number - best_epoch >= patience:
             break
     if restore is not None:
         restore()
