@@ -42,6 +42,7 @@ class MfSettings(Section):
     #: on the vectors, per interaction; default: 0.05, and 0.1 for ratings
     l2: float | None = Field(default=None, ge=0)
     negatives: int = Field(default=4096, ge=1)  #: sampled items per batch; implicit feedback only
+    averaged: int = Field(default=3, ge=1)  #: fits from different starts; ratings only
     #: half-lives of the recent popularity in the item bias; [] for none; implicit feedback only
     recency_days: tuple[float, ...] = (1.0, 7.0, 60.0)
 

@@ -22,7 +22,10 @@ _DECAY: Final = 0.95
 
 
 class RatingsTrainer:
-    """One fit; see `recjobs.models.mf_softmax.SoftmaxTrainer`."""
+    """Fits from several starts, whose predictions are averaged; see `SoftmaxTrainer`.
+
+    The mean of factorizations is one whose vectors are theirs side by side.
+    """
 
     def __init__(
         self, train: TrainingSet, settings: MfSettings, *, seed: int, threads: int
@@ -30,31 +33,26 @@ class RatingsTrainer:
         tf, keras = start_keras(seed, threads)
         self._ratings = Ratings(train, settings.batch_size, seed)
         self.known_users, self.known_items = self._ratings.known_users, self._ratings.known_items
-        self._rate = settings.learning_rate
-
-        normal = keras.initializers.RandomNormal(stddev=0.1, seed=seed)
-        users = keras.layers.Embedding(train.n_users, settings.embedding_dim, normal)
-        items = keras.layers.Embedding(train.n_items, settings.embedding_dim, normal)
-        for layer in (users, items):
-            layer.build()
-        user_bias = keras.Variable(np.zeros(train.n_users, dtype=np.float32))
-        item_bias = keras.Variable(np.zeros(train.n_items, dtype=np.float32))
-        variables = [users.embeddings, user_bias, items.embeddings, item_bias]
-        self._weights = Weights(variables)
-        self._optimizer = keras.optimizers.Adam(self._rate)
-        self._step = _step(
-            tf, self._optimizer, variables, _L2 if settings.l2 is None else settings.l2
-        )
+        starts = range(seed, seed + settings.averaged)
+        self._fits = [_Fit(tf, keras, train, settings, start) for start in starts]
 
     def run_epoch(self, number: int) -> float:
         """Train one epoch and return the mean loss."""
-        self._optimizer.learning_rate = self._rate * _DECAY ** (number - 1)
-        losses = [float(self._step(*batch)) for batch in self._ratings.batches()]
+        for fit in self._fits:
+            fit.slow_down(number)
+        losses = [
+            float(fit.step(*batch)) for batch in self._ratings.batches() for fit in self._fits
+        ]
         return float(np.mean(losses))
 
     def vectors(self) -> tuple[Float32Array, Float32Array]:
         """Return user and item vectors with their biases; 0 for the unknown ones."""
-        users, user_bias, items, item_bias = self._weights.arrays()
+        arrays = [fit.weights.arrays() for fit in self._fits]
+        scale = np.float32(1 / np.sqrt(len(arrays)))
+        users, items = (
+            np.concatenate([each[side] * scale for each in arrays], axis=1) for side in (0, 2)
+        )
+        user_bias, item_bias = (np.mean([each[side] for each in arrays], axis=0) for side in (1, 3))
         return with_biases(
             users * self.known_users[:, None],
             user_bias * self.known_users + self._ratings.mean,
@@ -64,7 +62,44 @@ class RatingsTrainer:
 
     def keep(self) -> Callable[[], None]:
         """Copy the weights, and return a function that puts them back."""
-        return self._weights.keep()
+        kept = [fit.weights.keep() for fit in self._fits]
+
+        def put_back() -> None:
+            for put in kept:
+                put()
+
+        return put_back
+
+
+class _Fit:
+    """One factorization: its weights, and its training step."""
+
+    def __init__(
+        self, tf: Any, keras: Any, train: TrainingSet, settings: MfSettings, seed: int
+    ) -> None:
+        # Two initializers: one would give both sides the same numbers.
+        users, items = (
+            keras.layers.Embedding(
+                count,
+                settings.embedding_dim,
+                keras.initializers.RandomNormal(stddev=0.1, seed=2 * seed + side),
+            )
+            for side, count in enumerate((train.n_users, train.n_items))
+        )
+        for layer in (users, items):
+            layer.build()
+        user_bias = keras.Variable(np.zeros(train.n_users, dtype=np.float32))
+        item_bias = keras.Variable(np.zeros(train.n_items, dtype=np.float32))
+        variables = [users.embeddings, user_bias, items.embeddings, item_bias]
+        self.weights = Weights(variables)
+        self._rate = settings.learning_rate
+        self._optimizer = keras.optimizers.Adam(self._rate)
+        l2 = _L2 if settings.l2 is None else settings.l2
+        self.step = _step(tf, self._optimizer, variables, l2)
+
+    def slow_down(self, number: int) -> None:
+        """Set the learning rate of an epoch."""
+        self._optimizer.learning_rate = self._rate * _DECAY ** (number - 1)
 
 
 def _step(tf: Any, optimizer: Any, variables: list[Any], l2: float) -> Callable[..., Any]:
