@@ -1,19 +1,19 @@
 """Recommendation by content: what is like the things that a user liked.
 
-Score: cos(p_u, f_i) + ``popularity`` m(f_i). f_i is the item's row of words, categories and numbers
+Score: cos(p_u, f_i) + ``popularity`` m_i. f_i is the item's row of words, categories and numbers
 (see `recjobs.models.feature_rows`); p_u the mean of the rows of what the user liked, each weighted
 by its strength and halved per ``half_life_days`` before the user's last interaction, plus
-``own_features`` times the row of the user's own text and categories. m is a ridge regression of
-the log popularity on the rows: how popular an item with such features is to be expected to be.
-Everything is known of an item without any interaction, so new items are recommended as well as old
-ones. Nothing is sampled. Lops, de Gemmis and Semeraro, "Content-based Recommender Systems",
-Recommender Systems Handbook, 2011; Hoerl and Kennard, "Ridge Regression", 1970.
+``own_features`` times the row of the user's own text and categories. m_i is the item's log
+popularity; of a new item, the one that a ridge regression on the rows expects; in between, the more
+people liked the item, the less the expectation counts. So items without any interaction are
+recommended as well as old ones. Nothing is sampled. Lops, de Gemmis and Semeraro, "Content-based
+Recommender Systems", Recommender Systems Handbook, 2011; Hoerl and Kennard, "Ridge Regression", 1970.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from pydantic import Field
@@ -38,6 +38,9 @@ from recjobs.models.relations import SparseItemItem, itself
 from recjobs.progress import Progress, silent
 from recjobs.topn import TILE_USERS, over_rows, top_n_of_scores
 
+#: The expectation of an item's popularity counts as much as so many people who like it.
+_EXPECTED_AS: Final = 10.0
+
 
 class ContentSettings(Section):
     """Hyperparameters of `Content`."""
@@ -47,8 +50,8 @@ class ContentSettings(Section):
     numbers: float = Field(default=1.0, ge=0)  #: weight of its numbers
     half_life_days: float | None = Field(default=365.0, gt=0)  #: what was liked counts half
     own_features: float = Field(default=1.0, ge=0)  #: weight of the user's own text and categories
-    popularity: float = Field(default=0.25, ge=0)  #: weight of the popularity to be expected
-    l2: float = Field(default=10.0, gt=0)  #: of the regression that expects it
+    popularity: float = Field(default=0.3, ge=0)  #: weight of the popularity, known or expected
+    l2: float = Field(default=10.0, gt=0)  #: of the regression that expects a new item's
 
 
 class Content(BlockModel):
@@ -62,7 +65,7 @@ class Content(BlockModel):
     _rows: sparse.csr_matrix
     _by_feature: sparse.csr_matrix
     _own: sparse.csr_matrix
-    _expected: Float32Array
+    _popularity: Float32Array
 
     def fit(
         self,
@@ -87,7 +90,7 @@ class Content(BlockModel):
         progress(0.5, f"{self.known_items.sum():,} items with {self._rows.shape[1]:,} features")
         self._by_feature = _wide(self._rows.T.tocsr())
         liked = strengths(train)
-        self._expected = self._expected_popularity(np.asarray(liked.sum(axis=0)).ravel())
+        self._popularity = self._log_popularity(np.asarray(liked.sum(axis=0)).ravel())
         self._history = halved(liked, train, settings.half_life_days)
         self._own = self._rows[:0]
         if len(train.log.user_features):
@@ -101,7 +104,7 @@ class Content(BlockModel):
         likeness = SparseItemItem(profiles, self._by_feature)
         scores = likeness.scores(np.arange(len(user_idx), dtype=np.int32))
         scores[np.isneginf(scores)] = 0
-        scores += self._expected
+        scores += self._popularity
         scores[:, ~self.known_items] = -np.inf
         return scores
 
@@ -122,15 +125,17 @@ class Content(BlockModel):
             likes |= np.diff(self._own.indptr) > 0
         return likes
 
-    def _expected_popularity(self, popular: Float32Array) -> Float32Array:
-        """Return the part of each item's score that its popularity to be expected makes."""
+    def _log_popularity(self, popular: Float32Array) -> Float32Array:
+        """Return the part of each item's score that its popularity makes, known or expected."""
         some = np.flatnonzero((popular > 0) & self.known_items)
-        target = np.log1p(popular[some].astype(np.float64))
-        target -= target.mean() if len(some) else 0
+        known = np.log1p(popular.astype(np.float64))
+        known -= known[some].mean() if len(some) else 0
         rows = self._rows[some].astype(np.float64)
-        weights = lsmr(rows, target, damp=np.sqrt(self.settings.l2), atol=1e-6, btol=1e-6)[0]
-        expected = self.settings.popularity * (self._rows @ weights)
-        return np.asarray(expected, dtype=np.float32)
+        damp = np.sqrt(self.settings.l2)
+        expected = self._rows @ lsmr(rows, known[some], damp=damp, atol=1e-6, btol=1e-6)[0]
+        share = popular / (popular + _EXPECTED_AS)
+        mixed = self.settings.popularity * (expected + share * (known - expected))
+        return np.asarray(mixed, dtype=np.float32)
 
     def _state(self) -> Arrays:
         return {
@@ -138,7 +143,7 @@ class Content(BlockModel):
             **csr_arrays("rows", self._rows),
             **csr_arrays("own", self._own),
             "dim": np.array(self._rows.shape[1]),
-            "expected": self._expected,
+            "popularity": self._popularity,
         }
 
     def _restore(self, arrays: Arrays) -> None:
@@ -147,7 +152,7 @@ class Content(BlockModel):
         self._rows = csr_of("rows", arrays, (n_items, dim))
         self._by_feature = _wide(self._rows.T.tocsr())
         self._own = csr_of("own", arrays, (len(arrays["own_indptr"]) - 1, dim))
-        self._expected = arrays["expected"]
+        self._popularity = arrays["popularity"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,13 @@ def test_popular_features_are_expected_to_be_popular() -> None:
     assert lists(fitted(train, popularity=0.0), train, 2)[-1] == [1, 3]
 
 
+def test_an_old_item_is_as_popular_as_it_is() -> None:
+    rows = [(user, 1 if user % 5 else 2, 1.0) for user in range(40)] + [(50, 3, 1.0)]
+    train = train_of(known(log_of(rows)))
+    found = lists(fitted(train, numbers=0.0, popularity=0.5), train)[-1]
+    assert found == [1, 2]  # each is as like Star Gate as the other
+
+
 def test_without_features_the_model_says_what_to_set() -> None:
     with pytest.raises(ConfigError, match=r"content needs to know .*Set source.items.text, categ"):
         fitted(train_of(log_of(ROWS)))
