@@ -6,8 +6,10 @@ by its strength and halved per ``half_life_days`` before the user's last interac
 ``own_features`` times the row of the user's own text and categories. m_i is the item's log
 popularity; of a new item, the one that a ridge regression on the rows expects; in between, the more
 people liked the item, the less the expectation counts. So items without any interaction are
-recommended as well as old ones. Nothing is sampled. Lops, de Gemmis and Semeraro, "Content-based
-Recommender Systems", Recommender Systems Handbook, 2011; Hoerl and Kennard, "Ridge Regression", 1970.
+recommended as well as old ones. Nothing is sampled.
+
+Lops, de Gemmis and Semeraro, "Content-based Recommender Systems", Recommender Systems Handbook,
+2011; Hoerl and Kennard, "Ridge Regression", Technometrics 1970.
 """
 
 from __future__ import annotations
