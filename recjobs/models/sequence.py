@@ -28,9 +28,9 @@ from recjobs.topn import TILE_USERS, over_rows
 _READ: Final = 64
 #: Histories are padded to the model's length or a half, a quarter, ... of it, but not below.
 _SHORTEST: Final = 16
-#: Epochs without a better validation before training stops: it may stand still while the learning
-#: rate is high, and rise again as that falls.
-_PATIENCE: Final = 12
+#: Training stops after this share of ``epochs`` without a better validation: it may stand still
+#: while the learning rate is high, and rise again as that falls.
+_PATIENCE: Final = 1 / 3
 _WEIGHT: Final = "weight_"
 
 
@@ -130,7 +130,7 @@ class SequenceModel(BlockModel):
             epochs=epochs or self.settings.epochs,
             metric="ndcg@10",
             progress=progress,
-            patience=_PATIENCE,
+            patience=max(4, round(_PATIENCE * self.settings.epochs)),
         )
         take()
         return history
