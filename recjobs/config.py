@@ -301,6 +301,7 @@ class ScoreSettings(Section):
     n: int = Field(default=10, ge=1, le=1000)
     margin: int = Field(default=10, ge=0, le=1000)  #: spares, for items blocked after publishing
     similar: int = Field(default=20, ge=0, le=1000)
+    similar_users: int = Field(default=0, ge=0, le=1000)  #: neighbours per user; 0: none
     block_users: int = Field(default=4096, ge=1)
 
 

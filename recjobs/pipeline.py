@@ -133,6 +133,8 @@ def begin(
         overrides = {"model.params": {}, **overrides}
     settings = settings.with_overrides(overrides)
     models.check_params(settings.model.name, settings.model.params)
+    if settings.score.similar_users:
+        models.require_vectors(settings.model.name)
     key = RunKey(
         as_of=as_of.astimezone(UTC),
         settings_hash=settings.hash(),

@@ -119,9 +119,13 @@ def _load_companions(
     user_type, item_type = partitions.id_types(connection, schema)
     similar = {ITEM_ID: item_type, "similar_item_ids": f"{item_type}[]", "scores": "real[]"}
     popular = {"segment": "text", "item_ids": f"{item_type}[]", "scores": "real[]"}
+    alike = {USER_ID: user_type, "similar_user_ids": f"{user_type}[]", "scores": "real[]"}
     unserved = {USER_ID: user_type, REASON: "text"}
+    asked = "similar_users.parquet" in folder.manifest("score").files
+    users = _batches(folder.path("score", "similar_users.parquet"), alike) if asked else iter(())
     for table, columns, batches in (
         ("similar_list", similar, _batches(folder.path("score", "similar.parquet"), similar)),
+        ("similar_user_list", alike, users),
         ("popular_list", popular, _batches(folder.path("score", "popular.parquet"), popular)),
         ("unserved_user", unserved, iter(_unserved(folder).to_batches())),
     ):

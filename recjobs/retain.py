@@ -57,7 +57,7 @@ def _archiving(job: Job, run_id: int, attached: int) -> Callable[[db.PgConnectio
 def _dropping(job: Job, run_id: int) -> Callable[[db.PgConnection], None]:
     def drop(connection: db.PgConnection) -> None:
         if pointer.lists_in(connection, job.schema, run_id) == "top_n_archive":
-            for relation in ("similar_list", "popular_list", "unserved_user"):
+            for relation in ("similar_list", "similar_user_list", "popular_list", "unserved_user"):
                 statement = db.query("publish/forget", table=(job.schema, relation))
                 db.execute(connection, statement, {"run_id": run_id})
             pointer.record(connection, job.schema, run_id, "dropped")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -28,11 +29,12 @@ from recjobs.dataset import (
     seen_items,
     training_set,
 )
-from recjobs.models.base import Model
+from recjobs.index import Index
+from recjobs.models.base import FactorModel, Model
 from recjobs.models.item_knn import ItemKnn, ItemKnnSettings
 from recjobs.models.popular import PopularSettings, by_segment
 from recjobs.models.ranking import Ranker
-from recjobs.models.relations import ItemRelation
+from recjobs.models.relations import ItemRelation, ItemVectors
 from recjobs.progress import Progress, silent
 from recjobs.rerank import Reranker
 from recjobs.topn import TopN, empty_lists
@@ -151,7 +153,8 @@ def score(
     """Write the lists of all eligible users, similar items and popular items.
 
     Leaves ``lists.parquet`` (one row per eligible user, ascending), ``similar.parquet`` (one row
-    per candidate) and ``popular.parquet`` (one row per segment), and a summary.
+    per candidate), ``popular.parquet`` (one row per segment), where the job asks for it
+    ``similar_users.parquet`` (one row per user with a vector), and a summary.
 
     Args:
         model: The scoring model; None gives everyone the popular list.
@@ -187,7 +190,17 @@ def score(
     relation = None if model is None else model.relation()
     if relation is None:
         relation = _by_co_occurrence(train, settings)
-    _write_similar(relation, train, settings.score.similar, out)
+    candidates = train.candidates
+    _write_neighbours(
+        relation, train.items, ITEM_ID, candidates, settings.score.similar,
+        out.folder / "similar.parquet",
+    )  # fmt: skip
+    if settings.score.similar_users and isinstance(model, FactorModel):
+        vectors = ItemVectors.of(model.factors()[0], model.known_users)
+        _write_neighbours(
+            vectors, train.users, USER_ID, log.eligible & model.known_users,
+            settings.score.similar_users, out.folder / "similar_users.parquet",
+        )  # fmt: skip
     progress(1.0)
     out.summary.update(writer.summary())
 
@@ -300,27 +313,26 @@ def _write_popular(fallback: Fallback, train: TrainingSet, n: int, out: StageOut
     pq.write_table(table, out.folder / "popular.parquet", compression="zstd")
 
 
-def _write_similar(relation: ItemRelation, train: TrainingSet, n: int, out: StageOutput) -> None:
-    """Write each candidate's nearest candidates, in row groups."""
+def _write_neighbours(
+    relation: ItemRelation, index: Index, key: str, chosen: BoolArray, n: int, path: Path
+) -> None:
+    """Write the nearest of the chosen items, or users, for each of them, in row groups."""
+    ids = index.ids.type
+    what = key.removesuffix("_id")
     schema = pa.schema(
-        [
-            (ITEM_ID, train.items.ids.type),
-            ("similar_item_ids", pa.list_(train.items.ids.type)),
-            ("scores", pa.list_(pa.float32())),
-        ]
+        [(key, ids), (f"similar_{what}_ids", pa.list_(ids)), ("scores", pa.list_(pa.float32()))]
     )
-    items = np.flatnonzero(train.candidates).astype(np.int32)
-    step = max(1, min(_BLOCK_ITEMS, _SIMILAR_SCORES // max(train.n_items, 1)))
-    path = out.folder / "similar.parquet"
+    rows = np.flatnonzero(chosen).astype(np.int32)
+    step = max(1, min(_BLOCK_ITEMS, _SIMILAR_SCORES // max(len(chosen), 1)))
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
-        for start in range(0, len(items), step):
-            block = items[start : start + step]
-            found, score = relation.similar(block, train.candidates, max(n, 1))
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step]
+            found, score = relation.similar(block, chosen, max(n, 1))
             found, score = found[:, :n], score[:, :n]
             given = found >= 0
             columns = [
-                train.items.decode(block),
-                _as_lists(train.items.decode(found[given]), given.sum(axis=1)),
+                index.decode(block),
+                _as_lists(index.decode(found[given]), given.sum(axis=1)),
                 _as_lists(pa.array(score[given], pa.float32()), given.sum(axis=1)),
             ]
             file.write_batch(pa.record_batch(columns, schema=schema))

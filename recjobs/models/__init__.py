@@ -36,6 +36,7 @@ __all__ = [
     "load",
     "make",
     "model_class",
+    "require_vectors",
 ]
 
 #: Imported where they are used: some take seconds to import.
@@ -90,6 +91,19 @@ def check_params(name: str, params: Mapping[str, Any]) -> Section:
     except ValidationError as error:
         problems = "; ".join(_explain(e, name, list(section.model_fields)) for e in error.errors())
         raise ConfigError(problems) from error
+
+
+def require_vectors(name: str) -> None:
+    """Refuse a model without vectors of users.
+
+    Raises:
+        ConfigError: The model has none, so nothing says which users are alike.
+    """
+    if not issubclass(model_class(name), import_module("recjobs.models.base").FactorModel):
+        raise ConfigError(
+            f"score.similar_users: expected a model with vectors of users (mf, ials, two_tower), "
+            f"or 0. Received: model.name = {name!r}"
+        )
 
 
 def make(name: str, params: Mapping[str, Any], *, seed: int, threads: int) -> Model:

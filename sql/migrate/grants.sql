@@ -6,6 +6,7 @@ grant select on
 {schema}.recommendations,
 {schema}.recommendations_history,
 {schema}.similar_items,
+{schema}.similar_users,
 {schema}.popular_items,
 {schema}.user_status,
 {schema}.item,

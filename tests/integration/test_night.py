@@ -410,6 +410,22 @@ def test_lists_are_judged_and_published_as_they_are_re_ranked(shop: Shop) -> Non
     assert "tradeoff.json" not in run_folder(plain).manifest("evaluate").files
 
 
+def test_similar_users_are_published_where_a_job_asks_for_them(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = shops.open_shop(database, tmp_path, monkeypatch, model="ials")
+    settings = shop.settings.with_overrides({"score.similar_users": 5})
+    pipeline.run_night(settings, night(24))
+    rows = shop.execute("select user_id, rank, similar_user_id, score from recs.similar_users")
+    assert len(rows) == 5 * len({row[0] for row in rows}) > 0
+    assert {row[1] for row in rows} == {1, 2, 3, 4, 5}
+    assert all(row[0] != row[2] for row in rows)
+    same_taste = [row[0] % 6 == row[2] % 6 for row in rows]  # the shop's groups
+    assert sum(same_taste) > 0.8 * len(rows)
+    with pytest.raises(ConfigError, match=r"score\.similar_users: expected a model with vectors"):
+        pipeline.begin(settings, night(25), overrides={"model.name": "ease"})
+
+
 def test_another_model_takes_its_own_hyperparameters(shop: Shop) -> None:
     settings = shop.settings.with_overrides({"model.name": "mf", "model.params": {"epochs": 3}})
     run = pipeline.begin(settings, night(24), overrides={"model.name": "ease"})
