@@ -27,6 +27,7 @@ _STDDEV: Final = 0.02
 class SasRecSettings(SequenceSettings):
     """Hyperparameters of `SasRec`."""
 
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     blocks: int = Field(default=2, ge=1)
     heads: int = Field(default=1, ge=1)  #: of a block's attention; divides embedding_dim
 
