@@ -38,7 +38,8 @@ class MfSettings(Section):
     embedding_dim: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=0.005, gt=0)  #: Adam's; ratings: falls by 5% per epoch
     batch_size: int | None = Field(default=None, ge=1)  #: interactions; default: by the data
-    epochs: int = Field(default=30, ge=1)  #: the most; early stopping finds how many
+    #: the most; early stopping finds how many; default: 30, and 10 for ratings
+    epochs: int | None = Field(default=None, ge=1)
     #: on the vectors, per interaction; default: 0.05, and 0.1 for ratings
     l2: float | None = Field(default=None, ge=0)
     negatives: int = Field(default=4096, ge=1)  #: sampled items per batch; implicit feedback only
@@ -85,7 +86,7 @@ class MatrixFactorization(FactorModel):
             trainer.run_epoch,
             measure_of(self, train, validation, take),
             trainer.keep,
-            epochs=epochs or self.settings.epochs,
+            epochs=epochs or self.settings.epochs or (10 if explicit else 30),
             metric="rmse" if explicit else "ndcg@10",
             progress=progress,
         )

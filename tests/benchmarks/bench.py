@@ -5,8 +5,6 @@
 
 ratings   the plain Keras script (embeddings, dense 128 and 64, batch 64, 10 epochs) and biases
           alone against `ncf` and `mf`: RMSE on a random fifth, seconds of `fit` (tracing included)
-ranking   each personalized model against popularity on global-time holdouts: NDCG@10 with the
-          paired interval of the difference
 topn      the exact top-n kernel against a bare float32 matrix product
 
 Ratios count, not seconds: machines differ, and so do the hours of a shared one.
@@ -63,17 +61,6 @@ def ratings() -> None:
     console.print(table)
 
 
-def ranking() -> None:
-    """Every model against popularity on a global-time holdout."""
-    from benchmarks import ranking_models
-
-    for name, days in (("movietweetings-100k", 7), ("ml-1m-train", 60)):
-        if not data.available(name):
-            console.print(f"ranking: skipped {name}, which is not here")
-            continue
-        console.print(ranking_models.compare(name, days))
-
-
 def topn() -> None:
     """The exact top-50 of everyone against the product it needs at least."""
     from benchmarks import top_n_rate
@@ -81,7 +68,7 @@ def topn() -> None:
     console.print(top_n_rate.compare())
 
 
-PARTS: dict[str, Callable[[], None]] = {"topn": topn, "ratings": ratings, "ranking": ranking}
+PARTS: dict[str, Callable[[], None]] = {"topn": topn, "ratings": ratings}
 
 
 def main() -> int:
