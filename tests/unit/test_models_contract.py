@@ -13,7 +13,13 @@ from recjobs.models import REGISTRY
 #: Enough steps for a set of 24 users, whose times mean nothing.
 _FACTORS = {"embedding_dim": 8, "learning_rate": 0.05, "epochs": 60, "recency_days": []}
 #: Of models that read histories in order.
-_SEQUENCES = {"embedding_dim": 16, "length": 12, "learning_rate": 0.01, "epochs": 15}
+_SEQUENCES = {
+    "embedding_dim": 16,
+    "length": 12,
+    "learning_rate": 0.01,
+    "epochs": 15,
+    "dropout": 0.2,
+}
 
 
 class TestPopular(ModelContract):
