@@ -19,8 +19,8 @@ from recjobs.topn import top_n_of_scores
 #: Items of each model that can come on a list of ten of the blend.
 _CANDIDATES: Final = 100
 _BLOCK_SCORES: Final = 1 << 24
-#: What one weight is tried as, times what it is.
-_FACTORS: Final = (0.0, 0.25, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 4.0)
+#: What one weight is tried with, more or less, before the sum is 1 again.
+_STEPS: Final = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.02, 0.05, 0.1, 0.2, 0.5)
 _ROUNDS: Final = 10
 #: The score of a place without an item.
 _NEVER: Final = np.float32(-1e30)
@@ -92,16 +92,12 @@ def best_weights(
     values = [value(weights) for weights in starts]
     first = int(np.argmax(values))
     best, best_value = starts[first], values[first]
-    if first:  # a model alone: give the others something to grow from
-        mixed = 0.9 * best + 0.1 * equal
-        if (found := value(mixed)) > best_value:
-            best, best_value = mixed, found
     for _ in range(_ROUNDS):
         before = best_value
         for number in range(n_models):
-            for factor in _FACTORS:
+            for step in _STEPS:
                 tried = best.copy()
-                tried[number] *= factor
+                tried[number] = max(tried[number] + step, 0.0)
                 if tried.sum() <= 0:
                     continue
                 tried /= tried.sum()

@@ -124,6 +124,13 @@ def _cell(name: str, model: str, seed: int, presets: dict[str, Any], threads: in
     return True
 
 
+def _toml(value: Any) -> str:
+    """Return a value of the presets as TOML writes it in one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
+    return json.dumps(value)
+
+
 def _bench(
     split: Split,
     folder: Path,
@@ -143,7 +150,7 @@ def _bench(
     for word in split.words:
         words += [word, str(folder / "items.parquet")] if word == "--items" else [word]
     for key, value in preset.items():
-        words += ["--set", f"{key}={json.dumps(value)}"]
+        words += ["--set", f"{key}={_toml(value)}"]
     done = subprocess.run(
         [sys.executable, "-m", "recjobs.cli", "bench", "quality", *words],
         stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT,
