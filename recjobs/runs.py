@@ -16,7 +16,6 @@ from typing import Any, Final
 from psycopg2 import sql
 
 from recjobs import db, findings, lease
-from recjobs.artifacts import RunFolder
 from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
 from recjobs.expectations import Outcome
 from recjobs.run_rows import Run, RunKey, find, jsonb, require, unknown
@@ -147,10 +146,13 @@ class RunStore:
         """Return accepted rows by the newest stored run of each earlier as_of, newest first."""
         return dict(self._rows("runs/recent_rows", {"before": as_of, "many": limit}))
 
-    def prunable(self, keep: int) -> list[RunFolder]:
-        """Return files that may go: of older runs than the newest ``keep``, and of no use."""
+    def prunable(self, keep: int) -> list[tuple[str, int, str]]:
+        """Return whose files may go, older than the newest ``keep`` runs: what `RunFolder` takes.
+
+        They are of no use to anybody any more.
+        """
         rows = self._rows("retain/to_prune", {"keep": keep, "many": _PRUNED})
-        return [RunFolder(artifacts, run_id, host) for run_id, artifacts, host in rows]
+        return [(artifacts, run_id, host) for run_id, artifacts, host in rows]
 
     def pin(self) -> dict[str, Any] | None:
         """Return run_id, by and why where the live run is pinned; None where it is not."""

@@ -294,11 +294,11 @@ def _prune(night: Night) -> None:
 
     Nobody's night fails for want of a clean-up: what can't be removed is left with a warning.
     """
-    try:
-        for folder in night.store.prunable(night.settings.artifacts.keep_runs):
-            folder.remove()
-    except Exception as error:  # whatever the store of an old run raises
-        _logger.warning("files of older runs stay: %s", error)
+    for place in night.store.prunable(night.settings.artifacts.keep_runs):
+        try:
+            RunFolder(*place).remove()
+        except Exception as error:  # whatever the store of an old run raises
+            _logger.warning("files of a run in %s stay: %s", place[0], error)
 
 
 def _record(night: Night, rows: Sequence[Mapping[str, Any]]) -> None:
