@@ -13,7 +13,7 @@ Recommendations", RecSys 2018; Abdollahpouri, Burke and Mobasher, FLAIRS 2019.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
@@ -27,6 +27,8 @@ from recjobs.topn import TILE_USERS, empty_lists, over_rows
 
 #: The most frequent categories are told apart, the others left out: a row of shares stays short.
 _CATEGORIES: Final = 256
+#: The settings that weigh; 0 turns one off.
+_WEIGHTS: Final = ("popularity", "diversity", "calibration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Reranker:
         Raises:
             ConfigError: What a weight needs is not known of the items.
         """
-        if not (settings.diversity or settings.calibration or settings.popularity):
+        if not any(getattr(settings, name) for name in _WEIGHTS):
             return None
         shares = category_shares(train)
         if settings.calibration and not shares.shape[1]:
@@ -83,8 +85,13 @@ class Reranker:
         history = SeenItems(keep[train.indptr], train.item_idx[train.positive])
         return cls(settings, place.astype(np.float32), unit, shares, history)
 
+    def times(self, strength: float) -> Self:
+        """Return the same re-ranking with all three weights multiplied."""
+        weights = {name: strength * getattr(self.settings, name) for name in _WEIGHTS}
+        return replace(self, settings=self.settings.model_copy(update=weights))
+
     def lists(
-        self, users: Int32Array, item_idx: Int32Array, score: Float32Array, n: int, strength: float
+        self, users: Int32Array, item_idx: Int32Array, score: Float32Array, n: int
     ) -> tuple[Int32Array, Float32Array]:
         """Return each user's first n, in their new order.
 
@@ -93,15 +100,11 @@ class Reranker:
             item_idx: The pool, best first, int32 ``(b, pool)``, -1 padded.
             score: float32, ``(b, pool)``.
             n: Length of a list.
-            strength: What all three weights are multiplied by.
         """
         from recjobs import kernels
 
         out_item, out_score = empty_lists(len(users), n)
-        weights = self.settings
-        given = np.array(
-            [weights.popularity, weights.diversity, weights.calibration], dtype=np.float32
-        ) * np.float32(strength)
+        given = np.array([getattr(self.settings, name) for name in _WEIGHTS], dtype=np.float32)
 
         def work(rows: slice) -> None:
             kernels.rerank(

@@ -58,7 +58,6 @@ def top_n(
     *,
     block_users: int,
     rerank: Reranker | None = None,
-    strength: float = 1.0,
 ) -> Iterator[TopN]:
     """Yield the lists of the users, block by block, in the order given.
 
@@ -74,7 +73,6 @@ def top_n(
         n: Length of a list.
         block_users: Users in a block; it changes memory and time, never a list.
         rerank: Makes the model's lists anew from its best.
-        strength: How much; 0 leaves the lists as they are.
     """
     fallback = Fallback(train, candidates)
     ranker = None if model is None else Ranker(model, candidates)
@@ -86,7 +84,7 @@ def top_n(
             known = np.flatnonzero(model.known_users[block])
             best, best_score = ranker.top_n(block[known], seen, depth)
             if rerank:
-                best, best_score = rerank.lists(block[known], best, best_score, n, strength)
+                best, best_score = rerank.lists(block[known], best, best_score, n)
             item_idx[known], score[known] = best, best_score
         n_model = (item_idx >= 0).sum(axis=1, dtype=np.int32)
         fallback.complete(block, seen, item_idx, score, n_model)

@@ -23,7 +23,6 @@ def ranked(
     candidates: BoolArray,
     block_users: int,
     rerank: Reranker | None = None,
-    strength: float = 1.0,
 ) -> Int32Array:
     """Return lists over the whole catalogue, int32 ``(n_users, LIST_LENGTH)``, -1 padded.
 
@@ -35,7 +34,6 @@ def ranked(
         candidates: bool, ``(n_items,)``.
         block_users: Users in a block.
         rerank: What the lists are re-ranked by.
-        strength: How much.
     """
     blocks = top_n(
         model,
@@ -46,7 +44,6 @@ def ranked(
         LIST_LENGTH,
         block_users=block_users,
         rerank=rerank,
-        strength=strength,
     )
     none = np.empty((0, LIST_LENGTH), dtype=np.int32)
     return np.concatenate([none, *(block.item_idx for block in blocks)])

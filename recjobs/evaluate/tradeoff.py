@@ -38,8 +38,7 @@ def tradeoff(
             judged.seen,
             train.candidates,
             settings.score.block_users,
-            rerank,
-            strength,
+            rerank.times(strength),
         )[:, :_K]
         hit = hits(lists, judged.indptr, judged.relevant)
         found.append(

@@ -49,8 +49,8 @@ def lists(
     users = np.arange(train.n_users, dtype=np.int32)
     seen = SeenItems(train.indptr, train.item_idx)
     (block,) = top_n(
-        model, train, users, seen, train.candidates, 8, block_users=4096, rerank=rerank,
-        strength=strength,
+        model, train, users, seen, train.candidates, 8, block_users=4096,
+        rerank=rerank and rerank.times(strength),
     )  # fmt: skip
     return rerank, block.item_idx, block.score
 
