@@ -20,7 +20,8 @@ from recjobs.dataset import Float32Array, Int32Array, TrainingSet
 from recjobs.errors import ConfigError
 from recjobs.models import check_params, load, make
 from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, FactorModel, History, Model
-from recjobs.models.blend_weights import Judged, best_weights
+from recjobs.models.blend_weights import best_weights
+from recjobs.models.judged import Judged
 from recjobs.models.relations import ItemRelation
 from recjobs.progress import Progress, silent
 from recjobs.topn import TILE_USERS, over_rows

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from recjobs.dataset import BoolArray, Float32Array, SeenItems, TrainingSet, contains
+from recjobs.dataset import BoolArray, Float32Array, TrainingSet
 from recjobs.errors import ConfigError
 from recjobs.metrics import hits, ndcg, rmse
 from recjobs.models.base import Epoch, History, Model, RatingModel
+from recjobs.models.judged import Judged
 from recjobs.models.ranking import Ranker
 from recjobs.progress import EpochProgress, Progress
 
@@ -134,28 +135,15 @@ class RankingValidation:
     """
 
     def __init__(self, train: TrainingSet, validation: TrainingSet, known_users: BoolArray) -> None:
-        self._candidates = train.candidates
-        self._seen = SeenItems(train.indptr, train.item_idx)
-        user = validation.user_idx
-        pairs = user.astype(np.int64) * train.n_items + validation.item_idx
-        known = train.user_idx.astype(np.int64) * train.n_items + train.item_idx
-        relevant = validation.positive & known_users[user] & ~contains(known, pairs)
-        users = np.unique(user[relevant])
-        if len(users):
-            users = users[
-                np.linspace(0, len(users) - 1, min(len(users), _JUDGED_USERS)).astype(int)
-            ]
-        relevant &= np.isin(user, users)
-        self.users = users
-        self._count = np.unique(user[relevant], return_counts=True)[1]
-        self._indptr = np.concatenate([[0], np.cumsum(self._count)])
-        self._item = validation.item_idx[relevant]
+        self._judged = Judged.of(train, validation, known_users, _JUDGED_USERS)
+        self.users = self._judged.users
 
     def measure(self, model: Model) -> float:
         """Return the mean over the judged users."""
-        lists, _ = Ranker(model, self._candidates).top_n(self.users, self._seen, 10)
-        hit = hits(lists, self._indptr, self._item)
-        return float(ndcg(hit, self._count, 10).mean())
+        judged = self._judged
+        lists, _ = Ranker(model, judged.candidates).top_n(judged.users, judged.seen, 10)
+        hit = hits(lists, judged.indptr, judged.liked)
+        return float(ndcg(hit, np.diff(judged.indptr), 10).mean())
 
 
 def measure_of(
