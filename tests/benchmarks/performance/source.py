@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import psycopg2
 import pyarrow.parquet as pq
+
 from benchmarks.performance.shapes import Shape, parquet
 from servers import Server
 
