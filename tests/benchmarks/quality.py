@@ -1,4 +1,4 @@
-"""`make bench-quality`: every family on splits of real data, and the table in ``docs/quality.md``.
+"""`make bench-quality`: every family on splits of real data, and the tables of the docs.
 
     make bench-quality                                            what is not measured yet: hours
     make bench-quality ARGS='--split ml-1m-99 --model ease'       one cell
@@ -27,7 +27,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import data, quality_baselines, quality_page
+from benchmarks import data, model_pages, quality_baselines, quality_page
 from benchmarks.quality_splits import SPLITS, Split, cache, digest, files
 from recjobs.models import REGISTRY, RatingModel, model_class
 
@@ -183,6 +183,7 @@ def _page(presets: dict[str, Any]) -> None:
     quality_page.write(
         ROOT / "docs" / "quality.md", measured, missing, PRESETS.read_text(encoding="utf-8")
     )
+    model_pages.write()
 
 
 def _usable(path: Path, cell: dict[str, Any]) -> bool:
