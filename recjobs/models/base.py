@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,11 @@ from recjobs.artifacts import read_json, write_json
 from recjobs.config import Section
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, TrainingSet
 from recjobs.models.relations import ItemRelation
+from recjobs.models.warm import Start
 from recjobs.progress import Progress, silent
 
 Arrays = dict[str, npt.NDArray[Any]]
+_REST: Final = "rest_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,16 @@ class Model(ABC):
         selects_epochs: Whether a validation part chooses how many epochs to train.
         needs_features: Whether it learns from features of items and refuses a job without any.
         needs_time: Whether it learns from the order of interactions, so that their times matter.
+        warm_starts: Whether `fit` heeds ``start``.
         settings: This model's hyperparameters.
         known_users: bool, ``(n_users,)``; the others are left to the fallback. Set by `fit`.
         known_items: bool, ``(n_items,)``; the others are never recommended. Set by `fit`.
         rating_range: The least and the greatest rating, where the scores are predicted ratings.
         choices: What a fit with a validation part decided beside the number of epochs, as JSON
             values; a fit without one takes over what it finds here.
+        start: The earlier fit whose weights the next one starts from; None: from scratch.
+        rest: Weights by name, of which scores need only sums: what a later fit that starts from
+            this one needs beside the state.
     """
 
     name: ClassVar[str]
@@ -79,6 +85,7 @@ class Model(ABC):
     selects_epochs: ClassVar[bool] = False
     needs_features: ClassVar[bool] = False
     needs_time: ClassVar[bool] = False
+    warm_starts: ClassVar[bool] = False
 
     known_users: BoolArray
     known_items: BoolArray
@@ -89,6 +96,8 @@ class Model(ABC):
         self.seed = seed
         self.threads = threads
         self.choices: dict[str, Any] = {}
+        self.start: Start | None = None
+        self.rest: Arrays = {}
 
     @abstractmethod
     def fit(
@@ -135,7 +144,8 @@ class Model(ABC):
         }
         write_json(folder / "model.json", head)
         known: Arrays = {"known_users": self.known_users, "known_items": self.known_items}
-        np.savez(folder / "arrays.npz", allow_pickle=False, **known, **self._state())
+        rest = {f"{_REST}{name}": array for name, array in self.rest.items()}
+        np.savez(folder / "arrays.npz", allow_pickle=False, **known, **rest, **self._state())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -147,6 +157,8 @@ class Model(ABC):
             arrays = {name: file[name] for name in file.files}
         model.known_users = arrays.pop("known_users")
         model.known_items = arrays.pop("known_items")
+        rest = [name for name in arrays if name.startswith(_REST)]
+        model.rest = {name.removeprefix(_REST): arrays.pop(name) for name in rest}
         model._restore(arrays)
         return model
 

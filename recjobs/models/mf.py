@@ -54,6 +54,7 @@ class MatrixFactorization(FactorModel):
     name: ClassVar[str] = "mf"
     Settings: ClassVar[type[Section]] = MfSettings
     selects_epochs: ClassVar[bool] = True
+    warm_starts: ClassVar[bool] = True
     settings: MfSettings
     _users: Float32Array
     _items: Float32Array
@@ -76,6 +77,8 @@ class MatrixFactorization(FactorModel):
         trainer = (RatingsTrainer if explicit else SoftmaxTrainer)(
             train, self.settings, seed=self.seed, threads=self.threads
         )
+        if self.start is not None:
+            trainer.start_from(self.start)
         self.known_users, self.known_items = trainer.known_users, trainer.known_items
         self.rating_range = train.rating_range if explicit else None
 
@@ -91,6 +94,7 @@ class MatrixFactorization(FactorModel):
             progress=progress,
         )
         take()
+        self.rest = trainer.rest()
         return history
 
     def factors(self) -> tuple[Float32Array, Float32Array]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from recjobs.dataset import Float32Array, TrainingSet
-from recjobs.models.base import with_biases
+from recjobs.models.base import Arrays, with_biases
 from recjobs.models.ratings import Ratings
 from recjobs.models.training import Weights, start_keras
+from recjobs.models.warm import Start, moved
 
 if TYPE_CHECKING:
     from recjobs.models.mf import MfSettings
@@ -44,6 +45,25 @@ class RatingsTrainer:
             float(fit.step(*batch)) for batch in self._ratings.batches() for fit in self._fits
         ]
         return float(np.mean(losses))
+
+    def start_from(self, start: Start) -> None:
+        """Begin with another average's weights where it has them."""
+        their_users, their_items = start.model.factors()
+        scale = np.float32(np.sqrt(len(self._fits)))
+        parts = [
+            np.split(vectors[:, :-2] * scale, len(self._fits), axis=1)
+            for vectors in (their_users, their_items)
+        ]
+        user_bias = their_users[:, -2] - np.float32(self._ratings.mean)
+        for fit, p, q in zip(self._fits, *parts, strict=True):
+            theirs = (p, user_bias, q, their_items[:, -1])
+            places = (start.users, start.users, start.items, start.items)
+            initial = fit.weights.arrays()
+            fit.weights.put([moved(*row) for row in zip(initial, theirs, places, strict=True)])
+
+    def rest(self) -> Arrays:
+        """Return nothing: the vectors tell all; see `Model.rest`."""
+        return {}
 
     def vectors(self) -> tuple[Float32Array, Float32Array]:
         """Return user and item vectors with their biases; 0 for the unknown ones."""

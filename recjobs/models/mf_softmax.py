@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from recjobs.dataset import Float32Array, TrainingSet
-from recjobs.models.base import with_biases
+from recjobs.models.base import Arrays, with_biases
 from recjobs.models.groups import Groups
 from recjobs.models.training import Weights, start_keras
+from recjobs.models.warm import Start, moved
 
 if TYPE_CHECKING:
     from recjobs.models.mf import MfSettings
@@ -67,6 +68,23 @@ class SoftmaxTrainer:
             loss += float(mean) * total
             weight += total
         return loss / weight
+
+    def start_from(self, start: Start) -> None:
+        """Begin with another fit's weights where it has them."""
+        users, items, bias, share_weight = self._weights.arrays()
+        their_users, their_items = (vectors[:, :-2] for vectors in start.model.factors())
+        rest, place = start.model.rest, start.items[self._groups.item_of]
+        if rest["share_weight"].shape == share_weight.shape:  # else the bias means something else
+            bias, share_weight = moved(bias, rest["bias"], place), rest["share_weight"]
+        users, items = moved(users, their_users, start.users), moved(items, their_items, place)
+        self._weights.put([users, items, bias, share_weight])
+
+    def rest(self) -> Arrays:
+        """Return the parts of the items' biases; see `Model.rest`."""
+        _, _, bias, share_weight = self._weights.arrays()
+        of_items = np.zeros(len(self.known_items), dtype=np.float32)
+        of_items[self._groups.item_of] = bias
+        return {"bias": of_items, "share_weight": share_weight}
 
     def vectors(self) -> tuple[Float32Array, Float32Array]:
         """Return user and item vectors with their biases; 0 for the unknown ones."""

@@ -56,6 +56,7 @@ class NeuralCollaborativeFiltering(BlockModel):
     name: ClassVar[str] = "ncf"
     Settings: ClassVar[type[Section]] = NcfSettings
     selects_epochs: ClassVar[bool] = True
+    warm_starts: ClassVar[bool] = True
     settings: NcfSettings
     _network: Any
     _scorer: Scorer
@@ -77,6 +78,8 @@ class NeuralCollaborativeFiltering(BlockModel):
         trainer = (NcfRatingsTrainer if explicit else NcfSoftmaxTrainer)(
             train, self.settings, seed=self.seed, threads=self.threads
         )
+        if self.start is not None:
+            trainer.start_from(self.start)
         self.known_users, self.known_items = trainer.known_users, trainer.known_items
         self.rating_range = train.rating_range if explicit else None
 
@@ -93,6 +96,7 @@ class NeuralCollaborativeFiltering(BlockModel):
             progress=progress,
         )
         take()
+        self.rest = trainer.rest()
         return history
 
     def score_block(self, user_idx: Int32Array) -> Float32Array:
@@ -103,6 +107,11 @@ class NeuralCollaborativeFiltering(BlockModel):
         """Return predicted ratings, clipped to the scale of the data."""
         score = self._scorer.pairs(user_idx, item_idx)
         return score if self.rating_range is None else score.clip(*self.rating_range)
+
+    @property
+    def network(self) -> Any:
+        """The trained Keras model."""
+        return self._network
 
     def relation(self) -> ItemVectors:
         """Return the item embeddings."""

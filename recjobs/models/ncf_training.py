@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from recjobs.dataset import BoolArray, TrainingSet
+from recjobs.models.base import Arrays
 from recjobs.models.groups import Groups
 from recjobs.models.ncf_network import build_network
 from recjobs.models.ratings import Ratings
 from recjobs.models.training import Weights, start_keras
+from recjobs.models.warm import Start, moved
 
 if TYPE_CHECKING:
     from recjobs.models.ncf import NcfSettings
 
 #: What is left of the learning rate after an epoch on ratings: later epochs would overfit at it.
 _DECAY: Final = 0.5
+#: Layers with a row per user or item, beside that of the items' biases.
+_ROWS: Final = ("user", "item", "user_bias")
 
 
 class _Trainer:
@@ -25,16 +29,42 @@ class _Trainer:
 
     known_users: BoolArray
     known_items: BoolArray
+    _constant: float = 0.0  # what is added to every score
+    _share_weight: Any  # of the recent popularity in the item bias
 
     def __init__(self, keras: Any, train: TrainingSet, settings: NcfSettings, seed: int) -> None:
         self._trained = build_network(keras, train.n_users, train.n_items, settings, seed=seed)
         self._finished = build_network(keras, train.n_users, train.n_items, settings, seed=seed)
         self._optimizer = keras.optimizers.Adam(settings.learning_rate)
 
+    def start_from(self, start: Start) -> None:
+        """Begin with another fit's weights where it has them."""
+        network, rest = start.model.network, start.model.rest
+        for name in ("first", "second", "output", "product"):
+            self._layer(name).set_weights(network.get_layer(name).get_weights())
+        kernel, bias = self._layer("output").get_weights()
+        self._layer("output").set_weights([kernel, bias - rest["constant"]])
+        rows = {name: network.get_layer(name).get_weights()[0] for name in _ROWS}
+        if rest["share_weight"].shape == self._share_weight.shape:  # else biases mean other things
+            rows["item_bias"] = rest["item_bias"]
+            self._share_weight.assign(rest["share_weight"])
+        for name, theirs in rows.items():
+            layer = self._layer(name)
+            place = start.users if name.startswith("user") else start.items
+            layer.set_weights([moved(layer.get_weights()[0], theirs, place)])
+
+    def rest(self) -> Arrays:
+        """Return the parts of the biases; see `Model.rest`."""
+        return {
+            "item_bias": self._layer("item_bias").get_weights()[0],
+            "share_weight": np.array(self._share_weight.numpy()),
+            "constant": np.array([self._constant], dtype=np.float32),
+        }
+
     def _layer(self, name: str) -> Any:
         return self._trained.get_layer(name)
 
-    def _finish(self, item_bias: Any, constant: float) -> Any:
+    def _finish(self, item_bias: Any) -> Any:
         """Return a network with final biases, and 0 for what training did not know."""
         self._finished.set_weights(self._trained.get_weights())
         for name, known in (("user", self.known_users), ("item", self.known_items)):
@@ -46,7 +76,7 @@ class _Trainer:
             [item_bias[:, None] * self.known_items[:, None]]
         )
         kernel, bias = self._finished.get_layer("output").get_weights()
-        self._finished.get_layer("output").set_weights([kernel, bias + np.float32(constant)])
+        self._finished.get_layer("output").set_weights([kernel, bias + np.float32(self._constant)])
         return self._finished
 
 
@@ -61,6 +91,8 @@ class NcfRatingsTrainer(_Trainer):
         self._rate = settings.learning_rate
         self._ratings = Ratings(train, settings.batch_size, seed)
         self.known_users, self.known_items = self._ratings.known_users, self._ratings.known_items
+        self._constant = self._ratings.mean
+        self._share_weight = keras.Variable(np.zeros(0, dtype=np.float32))
         variables = self._trained.trainable_variables
         self._weights = Weights(variables)
         self._step = _ratings_step(tf, self._optimizer, self._trained, settings.l2)
@@ -73,7 +105,7 @@ class NcfRatingsTrainer(_Trainer):
     def network(self) -> Any:
         """Return the present network, its output the rating itself."""
         item_bias = self._layer("item_bias").get_weights()[0][:, 0]
-        return self._finish(item_bias, self._ratings.mean)
+        return self._finish(item_bias)
 
     def keep(self) -> Callable[[], None]:
         """Copy the weights, and return a function that puts them back."""
@@ -128,7 +160,7 @@ class NcfSoftmaxTrainer(_Trainer):
         """Return the present network, its item biases those of the end of the data."""
         item_bias = self._layer("item_bias").get_weights()[0][:, 0]
         item_bias[self._groups.item_of] += self._groups.shares[-1] @ self._share_weight.numpy()
-        return self._finish(item_bias, 0.0)
+        return self._finish(item_bias)
 
     def keep(self) -> Callable[[], None]:
         """Copy the weights, and return a function that puts them back."""

@@ -21,6 +21,7 @@ from recjobs.models.base import Arrays, BlockModel, History
 from recjobs.models.relations import ItemVectors
 from recjobs.models.sequence_batches import Histories
 from recjobs.models.sequence_training import ITEMS, SequenceTrainer
+from recjobs.models.warm import moved
 from recjobs.progress import Progress, silent
 from recjobs.topn import TILE_USERS, over_rows
 
@@ -52,6 +53,7 @@ class SequenceModel(BlockModel):
 
     selects_epochs: ClassVar[bool] = True
     needs_time: ClassVar[bool] = True
+    warm_starts: ClassVar[bool] = True
     settings: SequenceSettings
     _weights: dict[str, Float32Array]
     _histories: Histories
@@ -109,12 +111,14 @@ class SequenceModel(BlockModel):
         self.known_items = np.bincount(sequences.item_idx, minlength=train.n_items) > 0
         item_of = np.flatnonzero(self.known_items).astype(np.int32)
         self._histories = Histories.of(train, item_of, self.settings.length)
-        rng = np.random.default_rng(self.seed)
+        weights = self._initial(len(item_of), np.random.default_rng(self.seed))
+        if self.start is not None:
+            weights = _started(weights, self.start.model, self.start.items[item_of])
         trainer = SequenceTrainer(
             tf,
             keras,
             lambda *inputs: self._network(tf, *inputs),
-            self._initial(len(item_of), rng),
+            weights,
             self._histories,
             self.settings,
             self.seed,
@@ -189,9 +193,14 @@ class SequenceModel(BlockModel):
 
     def relation(self) -> ItemVectors:
         """Return the item embeddings."""
+        return ItemVectors.of(self.weights[ITEMS], self.known_items)
+
+    @property
+    def weights(self) -> dict[str, Float32Array]:
+        """The weights by name, those of all items of the index; 0 for an unknown one."""
         items = np.zeros((len(self.known_items), self.settings.embedding_dim), dtype=np.float32)
         items[self.known_items] = self._weights[ITEMS]
-        return ItemVectors.of(items, self.known_items)
+        return {**self._weights, ITEMS: items}
 
     def _state(self) -> Arrays:
         weights = {f"{_WEIGHT}{name}": value for name, value in self._weights.items()}
@@ -208,6 +217,13 @@ class SequenceModel(BlockModel):
             for name, value in arrays.items()
             if name.startswith(_WEIGHT)
         }
+
+
+def _started(
+    initial: dict[str, Float32Array], parent: SequenceModel, place: Int32Array
+) -> dict[str, Float32Array]:
+    """Return another fit's weights; an item that it does not know keeps its own."""
+    return {**parent.weights, ITEMS: moved(initial[ITEMS], parent.weights[ITEMS], place)}
 
 
 def last_places(tf: Any, x: Any, length: Any) -> Any:

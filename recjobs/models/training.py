@@ -192,12 +192,12 @@ class Weights:
         """Return the present values."""
         return [np.array(variable.numpy()) for variable in self._variables]
 
+    def put(self, values: list[Float32Array]) -> None:
+        """Set all values."""
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
+
     def keep(self) -> Callable[[], None]:
         """Copy the values, and return a function that puts them back."""
         kept = self.arrays()
-
-        def restore() -> None:
-            for variable, value in zip(self._variables, kept, strict=True):
-                variable.assign(value)
-
-        return restore
+        return lambda: self.put(kept)

@@ -56,6 +56,7 @@ class TwoTower(FactorModel):
     Settings: ClassVar[type[Section]] = TwoTowerSettings
     needs_features: ClassVar[bool] = True
     selects_epochs: ClassVar[bool] = True
+    warm_starts: ClassVar[bool] = True
     settings: TwoTowerSettings
     _users: Float32Array
     _items: Float32Array
@@ -75,6 +76,8 @@ class TwoTower(FactorModel):
         train.require_rows()
         require_item_features(train, self.name)
         trainer = TowerTrainer(train, self.settings, seed=self.seed, threads=self.threads)
+        if self.start is not None:
+            trainer.start_from(self.start)
         self.known_users, self.known_items = trainer.known_users, trainer.known_items
 
         def take() -> None:
@@ -89,6 +92,7 @@ class TwoTower(FactorModel):
             progress=progress,
         )
         take()
+        self.rest = trainer.rest()
         return history
 
     def factors(self) -> tuple[Float32Array, Float32Array]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from recjobs.dataset import Float32Array, TrainingSet
-from recjobs.models.base import with_biases
+from recjobs.dataset import Float32Array, Int32Array, TrainingSet
+from recjobs.models.base import Arrays, with_biases
 from recjobs.models.groups import Batch, Groups
 from recjobs.models.training import Weights, start_keras
 from recjobs.models.two_tower_inputs import Histories, dense_features, expected_popularity
+from recjobs.models.warm import Start, moved
 
 if TYPE_CHECKING:
     from recjobs.models.two_tower import TwoTowerSettings
@@ -76,6 +77,48 @@ class TowerTrainer:
             weight += total
         return loss / weight
 
+    def start_from(self, start: Start) -> None:
+        """Begin with another fit's weights where it has them.
+
+        What it makes of features is learned again from what it made of them: the features' places
+        are each night's own.
+        """
+        own = dict(zip(self._variables, self._weights.arrays(), strict=True))
+        rest = start.model.rest
+        items, users = start.items, start.users
+        for name, features, of_all in (
+            ("content", self._content, items),
+            ("liked", self._content, items),
+            ("own", self._own, users),
+        ):
+            own[name] = _mapping(features, rest[name], of_all, own[name])
+        users = np.where(rest["learned_users"][users], users, np.int32(-1))
+        items = items[self._groups.item_of]
+        items = np.where(rest["learned_items"][items], items, np.int32(-1))
+        own["users"] = moved(own["users"], rest["users"], users)
+        own["items"] = moved(own["items"], rest["items"], items)
+        if rest["share_weight"].shape == own["share_weight"].shape:  # else biases mean other things
+            own["bias"] = moved(own["bias"], rest["bias"], items)
+            own |= {name: rest[name] for name in ("share_weight", "expected", "new")}
+        self._weights.put(list(own.values()))
+
+    def rest(self) -> Arrays:
+        """Return the parts of the vectors and biases; see `Model.rest`."""
+        value = dict(zip(self._variables, self._weights.arrays(), strict=True))
+        for name in ("items", "bias"):
+            rows = np.zeros((len(self.known_items), *value[name].shape[1:]), dtype=np.float32)
+            rows[self._groups.item_of] = value[name]
+            value[name] = rows
+        for name in ("content", "liked"):
+            value[name] = self._content @ value[name]
+        value["own"] = self._own @ value["own"]
+        groups = self._groups
+        return {
+            **value,
+            "learned_users": groups.known_users,
+            "learned_items": groups.known_items,
+        }
+
     def _inputs(self, batch: Batch, second: Any) -> tuple[Any, ...]:
         """Return the step's arguments: each group of the batch in two rows, one for each part."""
         groups, dropout = self._groups, self._settings.id_dropout
@@ -115,6 +158,24 @@ class TowerTrainer:
     def keep(self) -> Callable[[], None]:
         """Copy the weights, and return a function that puts them back."""
         return self._weights.keep()
+
+
+def _mapping(
+    features: Float32Array, theirs: Float32Array, place: Int32Array, initial: Float32Array
+) -> Float32Array:
+    """Return the weights that make of features most nearly what another fit made of its own.
+
+    Args:
+        features: ``(n, dim)``.
+        theirs: What it made of each row of its own, ``(their_n, width)``.
+        place: Its row of each, int32 ``(n,)``; -1 for none.
+        initial: Where there is nothing to go by, ``(dim, width)``.
+    """
+    rows = place >= 0
+    if not (rows.any() and features.shape[1]):
+        return initial
+    found: Float32Array = np.linalg.lstsq(features[rows], theirs[place[rows]], rcond=None)[0]
+    return found.astype(np.float32)
 
 
 def _variables(
