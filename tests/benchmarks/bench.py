@@ -5,6 +5,7 @@
 
 ratings   the plain Keras script (embeddings, dense 128 and 64, batch 64, 10 epochs) and biases
           alone against `ncf` and `mf`: RMSE on a random fifth, seconds of `fit` (tracing included)
+friends   friend links of Last.fm: who finds those withheld (docs/friends.md)
 topn      the exact top-n kernel against a bare float32 matrix product
 
 Ratios count, not seconds: machines differ, and so do the hours of a shared one.
@@ -76,7 +77,17 @@ def topn() -> None:
     console.print(top_n_rate.compare())
 
 
-PARTS: dict[str, Callable[[], None]] = {"topn": topn, "ratings": ratings}
+def friends() -> None:
+    """A job whose items are people."""
+    from benchmarks import friends as part
+
+    if not data.available(part.FOLDER):
+        console.print(f"friends: skipped, there is no {part.FOLDER} here")
+        return
+    console.print(part.compare())
+
+
+PARTS: dict[str, Callable[[], None]] = {"topn": topn, "ratings": ratings, "friends": friends}
 
 
 def main() -> int:

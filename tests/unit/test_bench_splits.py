@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import quality_page
+from benchmarks import friends, quality_page
 from benchmarks import quality_splits as splits
 from recjobs.models import REGISTRY
 
@@ -61,6 +62,18 @@ def test_last_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splits, "_DAY", 1)
     _, test = carved(splits.last_days(4), tmp_path)
     assert test == [(1, 10, 5), (1, 11, 9), (1, 12, 9)]
+
+
+def test_of_each_person_a_link_is_withheld_and_one_is_kept() -> None:
+    pairs = np.array([(1, 2), (2, 3), (2, 4), (3, 4), (4, 5), (3, 5)])
+    counts = []
+    for seed in range(20):
+        held = friends.withheld(pairs, seed)
+        assert set(pairs[~held].ravel()) == {1, 2, 3, 4, 5}  # 1 has but one, which is never drawn
+        assert not held[0]
+        assert (held == friends.withheld(pairs, seed)).all()
+        counts.append(held.sum())
+    assert min(counts) > 0
 
 
 def test_every_family_of_the_registry_is_measured_somewhere() -> None:
