@@ -1,9 +1,8 @@
 """Exact top-n in blocks of users: seen items out before the cut, ties by item index.
 
-Factors are multiplied tile by tile and each tile is merged into the users' best so far while it is
-in cache, so no row of all scores ever exists. Tiles have one fixed shape, the last ones padded, and
-BLAS runs on one thread under each of ours: a user's scores are the same bits whatever the block,
-the threads or the shard they are computed in.
+Factors are multiplied panel by panel, and scores are compared with each user's n-th best so far
+before they leave the registers, so no row of all scores ever exists. A user's scores are the same
+bits whatever the block, the threads or the shard they are computed in.
 """
 
 from __future__ import annotations
@@ -22,9 +21,12 @@ import threadpoolctl
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems
 from recjobs.progress import Progress, silent
 
-#: Users and items of a tile: 2 MB of scores and the two inputs stay in a core's cache.
+#: Users and items of a tile: what is computed of it at a time stays in a core's cache.
 TILE_USERS: Final = 512
 TILE_ITEMS: Final = 1024
+
+#: Rows of scores that a thread takes at a time.
+_SCORED_ROWS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +49,40 @@ class TopN:
 class FactorRanker:
     """Ranks the candidates by the dot product with a user's vector.
 
+    Items are visited by falling length of their vectors, a panel at a time. No score exceeds the
+    product of the lengths (Cauchy-Schwarz), so a user's search ends where that falls below the
+    n-th best so far: the coordinate-free bound of LEMP (Teflioudi and Gemulla, "Exact and
+    Approximate Maximum Inner Product Search with LEMP", TODS 2016), over blocks as in Abuzaid et
+    al., "To Index or Not to Index: Optimizing Exact Maximum Inner Product Search", ICDE 2019.
+
     Args:
         item_vectors: ``(n_items, dim)``.
         candidates: bool, ``(n_items,)``; the others are never returned.
+
+    Attributes:
+        computed: Products of panels in the last call of `top_n`: what the bound spared is missing.
     """
 
     def __init__(self, item_vectors: Float32Array, candidates: BoolArray) -> None:
-        self._item_of = np.flatnonzero(candidates).astype(np.int32)
+        from recjobs.panels import COLUMNS
+
+        chosen = np.flatnonzero(candidates).astype(np.int32)
+        # In float64, and of float32 values: beyond what rounding could do to a score below.
+        length = np.sqrt(np.square(item_vectors[chosen], dtype=np.float64).sum(axis=1))
+        order = np.argsort(-length, kind="stable")
+        self._item_of = chosen[order]
         self._column_of = columns_of(self._item_of, len(candidates))
-        n_tiles = -(-len(self._item_of) // TILE_ITEMS)
-        padded = np.zeros((n_tiles * TILE_ITEMS, item_vectors.shape[1]), dtype=np.float32)
-        padded[: len(self._item_of)] = item_vectors[self._item_of]
-        self._tiles = padded.reshape(n_tiles, TILE_ITEMS, item_vectors.shape[1])
+        dim = item_vectors.shape[1]
+        n_panels = -(-len(chosen) // COLUMNS)
+        padded = np.full((n_panels * COLUMNS, dim), np.nan, dtype=np.float32)
+        padded[: len(chosen)] = item_vectors[self._item_of]
+        panels = padded.reshape(n_panels, COLUMNS, dim).transpose(0, 2, 1)
+        self._panels = np.ascontiguousarray(panels).ravel()
+        # The greatest from here on: NaN sorts last, and then no bound holds before it either.
+        longest = np.maximum.accumulate(length[order][::-1])[::-1][::COLUMNS]
+        # A score is a sum of dim rounded terms, each of them off by 2^-24 of its value.
+        self._longest = longest * (1 + (dim + 8) * 2.0**-23)
+        self.computed = 0
 
     def top_n(
         self, user_vectors: Float32Array, users: Int32Array, seen: SeenItems, n: int
@@ -74,37 +98,21 @@ class FactorRanker:
         Returns:
             Item indexes int32 ``(b, n)``, -1 padded, and scores float32 ``(b, n)``, -inf padded.
         """
+        from recjobs import topn_kernels
+
         item_idx, score = empty_lists(len(users), n)
+        computed: list[int] = []
 
         def work(rows: slice) -> None:
-            self._rank(user_vectors, users[rows], seen, item_idx[rows], score[rows])
+            products = topn_kernels.rank_panels(
+                user_vectors, self._panels, self._longest, self._item_of, self._column_of,
+                users[rows], seen.indptr, seen.indices, item_idx[rows], score[rows],
+            )  # fmt: skip
+            computed.append(products)
 
         over_rows(work, len(users), TILE_USERS)
+        self.computed = sum(computed)
         return item_idx, score
-
-    def _rank(
-        self,
-        user_vectors: Float32Array,
-        users: Int32Array,
-        seen: SeenItems,
-        best_item: Int32Array,
-        best_score: Float32Array,
-    ) -> None:
-        from recjobs import kernels
-
-        left = np.zeros((TILE_USERS, user_vectors.shape[1]), dtype=np.float32)
-        left[: len(users)] = user_vectors[users]
-        scores = np.empty((TILE_USERS, TILE_ITEMS), dtype=np.float32)
-        cursor = seen.indptr[users]
-        for position, tile in enumerate(self._tiles):
-            first = position * TILE_ITEMS
-            width = min(TILE_ITEMS, len(self._item_of) - first)
-            np.matmul(left, tile.T, out=scores)
-            real = scores[: len(users), :width]
-            kernels.blank_seen(
-                real, first, self._column_of, users, seen.indptr, seen.indices, cursor
-            )
-            kernels.keep_best(real, first, self._item_of, best_item, best_score)
 
 
 def top_n_of_scores(
@@ -122,20 +130,16 @@ def top_n_of_scores(
     Returns:
         Item indexes int32 ``(b, n)``, -1 padded, and scores float32 ``(b, n)``, -inf padded.
     """
-    from recjobs import kernels
+    from recjobs import topn_kernels
 
-    n_items = len(candidates)
-    item_of = np.where(candidates, np.arange(n_items), -1).astype(np.int32)
-    column_of = np.arange(n_items, dtype=np.int32)
+    scores = np.ascontiguousarray(scores)
     item_idx, score = empty_lists(len(users), n)
 
     def work(rows: slice) -> None:
-        chosen = users[rows]
-        cursor = seen.indptr[chosen]
-        kernels.blank_seen(scores[rows], 0, column_of, chosen, seen.indptr, seen.indices, cursor)
-        kernels.keep_best(scores[rows], 0, item_of, item_idx[rows], score[rows])
+        topn_kernels.blank_seen(scores[rows], users[rows], seen.indptr, seen.indices)
+        topn_kernels.keep_best(scores[rows], candidates, item_idx[rows], score[rows])
 
-    over_rows(work, len(users), TILE_USERS)
+    over_rows(work, len(users), _SCORED_ROWS)
     return item_idx, score
 
 

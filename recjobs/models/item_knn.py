@@ -64,12 +64,13 @@ class ItemKnn(BlockModel):
         return CLOSED_FORM
 
     def _nearest(self, history: sparse.csr_matrix, progress: Progress) -> sparse.csr_matrix:
-        from recjobs import kernels
+        from recjobs import topn_kernels
 
         n_items = history.shape[1]
         squares = np.bincount(history.indices, weights=history.data**2, minlength=n_items)
         length = np.sqrt(squares).astype(np.float32)
         items = np.arange(n_items, dtype=np.int32)
+        allowed = np.ones(n_items, dtype=np.bool_)
         near, score = empty_lists(n_items, min(self.settings.neighbours, n_items))
 
         def take(rows: slice, gram: Float32Array) -> None:
@@ -77,7 +78,7 @@ class ItemKnn(BlockModel):
             cosine /= length[rows, None] * length + np.float32(self.settings.shrinkage + 1e-12)
             cosine[cosine <= 0] = -np.inf
             cosine[np.arange(len(cosine)), items[rows]] = -np.inf
-            kernels.keep_best(cosine, 0, items, near[rows], score[rows])
+            topn_kernels.keep_best(cosine, allowed, near[rows], score[rows])
 
         each_gram_rows(history, take, self.threads, progress)
         return _transposed(near, score)

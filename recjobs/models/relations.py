@@ -59,12 +59,12 @@ class ItemVectors:
 
     def because(self, lists: Int32Array, users: Int32Array, history: SeenItems) -> Int32Array:
         """Return the history item with the greatest cosine."""
-        from recjobs import kernels
+        from recjobs.models import relation_kernels
 
         out = np.full_like(lists, -1)
 
         def work(rows: slice) -> None:
-            kernels.because_of_vectors(
+            relation_kernels.because_of_vectors(
                 lists[rows], users[rows], history.indptr, history.indices, self.unit, out[rows]
             )
 
@@ -95,13 +95,13 @@ class SparseItemItem:
 
     def scores(self, users: Int32Array) -> Float32Array:
         """Return scores float32 ``(b, n_items)``; -inf where no history item has a say."""
-        from recjobs import kernels
+        from recjobs.models import relation_kernels
 
         x, w = self.history, self.weights
         out = np.empty((len(users), w.shape[1]), dtype=np.float32)
 
         def work(rows: slice) -> None:
-            kernels.score_sparse(
+            relation_kernels.score_sparse(
                 users[rows], x.indptr, x.indices, x.data, w.indptr, w.indices, w.data, out[rows]
             )
 
@@ -110,13 +110,13 @@ class SparseItemItem:
 
     def because(self, lists: Int32Array, users: Int32Array, history: SeenItems) -> Int32Array:
         """Return the item with the greatest exact contribution, from the model's own histories."""
-        from recjobs import kernels
+        from recjobs.models import relation_kernels
 
         x, w = self.history, self.weights
         out = np.full_like(lists, -1)
 
         def work(rows: slice) -> None:
-            kernels.because_of_sparse(
+            relation_kernels.because_of_sparse(
                 lists[rows], users[rows], x.indptr, x.indices, x.data,
                 w.indptr, w.indices, w.data, out[rows],
             )  # fmt: skip
@@ -154,14 +154,14 @@ class DenseItemItem:
 
     def scores(self, users: Int32Array) -> Float32Array:
         """Return scores float32 ``(b, n_items)``; -inf for items outside training."""
-        from recjobs import kernels
+        from recjobs.models import relation_kernels
 
         x = self.history
         out = np.full((len(users), self.n_items), -np.inf, dtype=np.float32)
 
         def work(rows: slice) -> None:
             scores = np.empty((rows.stop - rows.start, len(self.item_of)), dtype=np.float32)
-            kernels.score_dense(
+            relation_kernels.score_dense(
                 users[rows], x.indptr, x.indices, x.data, self.weights, self.TILE, scores
             )
             out[rows, self.item_of] = scores
@@ -171,7 +171,7 @@ class DenseItemItem:
 
     def because(self, lists: Int32Array, users: Int32Array, history: SeenItems) -> Int32Array:
         """Return the item with the greatest exact contribution, from the model's own histories."""
-        from recjobs import kernels
+        from recjobs.models import relation_kernels
 
         x = self.history
         column_of = columns_of(self.item_of, self.n_items)
@@ -179,7 +179,7 @@ class DenseItemItem:
         out = np.full_like(lists, -1)
 
         def work(rows: slice) -> None:
-            kernels.because_of_dense(
+            relation_kernels.because_of_dense(
                 columns[rows], users[rows], x.indptr, x.indices, x.data, self.weights, out[rows]
             )
 

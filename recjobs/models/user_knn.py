@@ -115,11 +115,12 @@ class UserKnn(BlockModel):
     def _nearest(
         self, history: sparse.csr_matrix, progress: Progress
     ) -> tuple[Int32Array, Float32Array]:
-        from recjobs import kernels
+        from recjobs import topn_kernels
 
         n_users = history.shape[0]
         length = _lengths(history, of="users")
         users = np.arange(n_users, dtype=np.int32)
+        everyone = np.ones(n_users, dtype=np.bool_)
         near, likeness = empty_lists(n_users, min(self.settings.neighbours, n_users))
         shrinkage = np.float32(self.settings.shrinkage) + _TINY
 
@@ -128,7 +129,7 @@ class UserKnn(BlockModel):
             cosine /= length[rows, None] * length + shrinkage
             cosine[cosine <= 0] = -np.inf
             cosine[np.arange(len(cosine)), users[rows]] = -np.inf
-            kernels.keep_best(cosine, 0, users, near[rows], likeness[rows])
+            topn_kernels.keep_best(cosine, everyone, near[rows], likeness[rows])
 
         by_item = history.T.tocsr()
         by_item.indptr = by_item.indptr.astype(np.int64)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recjobs import topn
+from recjobs import panels, topn
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems
 from recjobs.topn import FactorRanker, top_n_of_scores
 
@@ -155,4 +155,81 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch: pytest.Monke
 
 def test_numba_is_not_imported_with_the_module() -> None:
     source = Path(topn.__file__).read_text()
-    assert "\nfrom recjobs import kernels" not in source
+    assert "\nfrom recjobs import topn_kernels" not in source
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_vectors_that_are_no_numbers_end_no_search(value: float) -> None:
+    rng = np.random.default_rng(3)
+    user, item = (rng.standard_normal((size, 8)).astype(np.float32) for size in (20, 3000))
+    item /= np.arange(1, 3001, dtype=np.float32)[:, None]  # so short that many are never read
+    user[3, 2] = item[2000, 5] = value
+    users, seen = np.arange(20, dtype=np.int32), seen_of([[]] * 20)
+    candidates = np.ones(3000, dtype=np.bool_)
+    with np.errstate(invalid="ignore"):
+        scores = np.zeros((20, 3000), dtype=np.float32)
+        for d in range(8):
+            scores += user[:, d : d + 1] * item[:, d]
+    expected = by_full_sort(scores, seen, candidates, 10)
+    received = FactorRanker(item, candidates).top_n(user, users, seen, 10)
+    finite = [row for row in range(20) if row != 3]
+    np.testing.assert_array_equal(received[0][finite], expected[0][finite])
+    assert not np.isnan(received[1]).any()
+    assert not np.isneginf(received[1][received[0] >= 0]).any()
+
+
+def test_short_vectors_are_not_read() -> None:
+    rng = np.random.default_rng(4)
+    user, item = (rng.standard_normal((size, 16)).astype(np.float32) for size in (100, 20_000))
+    users, candidates = np.arange(100, dtype=np.int32), np.ones(20_000, dtype=np.bool_)
+    seen = seen_of([rng.choice(20_000, 50, replace=False).tolist() for _ in users])
+    item /= np.linalg.norm(item, axis=1, keepdims=True)
+    ranker = FactorRanker(item, candidates)
+    ranker.top_n(user, users, seen, 10)
+    everything = ranker.computed
+    assert everything == -(-len(users) // panels.ROWS) * -(-20_000 // panels.COLUMNS)
+
+    lengths = rng.permutation(1 / np.arange(1, 20_001)).astype(np.float32)
+    ranker = FactorRanker(item * lengths[:, None], candidates)
+    received = ranker.top_n(user, users, seen, 10)
+    assert ranker.computed < everything / 30
+    np.testing.assert_array_equal(
+        received[0], by_full_sort(user @ (item * lengths[:, None]).T, seen, candidates, 10)[0]
+    )
+
+
+def test_equal_scores_go_to_the_smaller_items_whatever_their_vectors() -> None:
+    # Lengths fall with the item: the last items are visited first.
+    item = np.zeros((500, 2), dtype=np.float32)
+    item[:, 0], item[:, 1] = 1, np.arange(500)
+    user = np.array([[2, 0], [-0.0, 0]], dtype=np.float32)
+    users, candidates = np.arange(2, dtype=np.int32), np.ones(500, dtype=np.bool_)
+    items, scores = FactorRanker(item, candidates).top_n(user, users, seen_of([[0, 2], []]), 5)
+    assert items.tolist() == [[1, 3, 4, 5, 6], [0, 1, 2, 3, 4]]
+    assert scores.tolist() == [[2.0] * 5, [0.0] * 5]
+
+
+@pytest.mark.parametrize("n", [1, 7, 64, 700, 3001])
+def test_any_length_of_a_list(
+    factors: tuple[Float32Array, Float32Array, SeenItems, BoolArray], n: int
+) -> None:
+    user, item, seen, candidates = factors
+    users = np.arange(13, dtype=np.int32)
+    whole = FactorRanker(item, candidates).top_n(user, users, seen, 3001)
+    items, scores = FactorRanker(item, candidates).top_n(user, users, seen, n)
+    np.testing.assert_array_equal(items, whole[0][:, :n])
+    np.testing.assert_array_equal(scores, whole[1][:, :n])
+    # Many times as many as a buffer holds, from the least to the greatest: each is cut often.
+    rising = np.arange(3001, dtype=np.float32)[None]
+    items, _ = top_n_of_scores(rising.copy(), users[:1], seen_of([[]]), np.ones(3001, np.bool_), n)
+    np.testing.assert_array_equal(items[0], np.arange(3000, 3000 - n, -1))
+
+
+def test_a_user_who_has_seen_everything_gets_nothing() -> None:
+    item = np.ones((130, 3), dtype=np.float32)
+    candidates = np.arange(130) >= 5
+    items, scores = FactorRanker(item, candidates).top_n(
+        np.ones((1, 3), np.float32), np.zeros(1, np.int32), seen_of([list(range(130))]), 4
+    )
+    assert (items == -1).all()
+    assert np.isneginf(scores).all()

@@ -1,0 +1,140 @@
+"""The inner loops of `relations`, in numba."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from recjobs.kernels import compiled
+
+
+@compiled
+def score_sparse(
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    w_indptr: npt.NDArray[np.int64],
+    w_items: npt.NDArray[np.int32],
+    w_value: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Write ``X[users] @ W`` for sparse X and W >= 0; -inf where no history item has a say."""
+    for row in range(len(users)):
+        line = out[row]
+        line[:] = 0
+        for p in range(indptr[users[row]], indptr[users[row] + 1]):
+            for q in range(w_indptr[items[p]], w_indptr[items[p] + 1]):
+                line[w_items[q]] += weight[p] * w_value[q]
+        for column in range(len(line)):
+            if line[column] == 0:
+                line[column] = -np.inf
+
+
+@compiled
+def score_dense(
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    matrix: npt.NDArray[np.float32],
+    tile: int,
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Write ``X[users] @ W`` for sparse X and dense W, by tiles of columns that stay in cache."""
+    width = matrix.shape[1]
+    for start in range(0, width, tile):
+        stop = min(start + tile, width)
+        for row in range(len(users)):
+            line = out[row, start:stop]
+            line[:] = 0
+            for p in range(indptr[users[row]], indptr[users[row] + 1]):
+                line += weight[p] * matrix[items[p], start:stop]
+
+
+@compiled
+def because_of_vectors(
+    lists: npt.NDArray[np.int32],
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    unit: npt.NDArray[np.float32],
+    out: npt.NDArray[np.int32],
+) -> None:
+    """Write, for each listed item, the history item with the greatest cosine.
+
+    Args:
+        lists: Item indexes, ``(n_rows, n)``; -1 for an entry to leave alone.
+        users: The user of each row.
+        indptr: Of the histories, ``(n_users + 1,)``.
+        items: The history items, ascending within a user.
+        unit: Item vectors of length 1, ``(n_items, dim)``.
+        out: ``(n_rows, n)``; set where there is a history item other than the item itself.
+    """
+    for row in range(len(users)):
+        for place in range(lists.shape[1]):
+            item = lists[row, place]
+            if item < 0:
+                continue
+            best = np.float32(-np.inf)
+            for p in range(indptr[users[row]], indptr[users[row] + 1]):
+                other = items[p]
+                if other == item:
+                    continue
+                cosine = np.float32(0)
+                for d in range(unit.shape[1]):
+                    cosine += unit[other, d] * unit[item, d]
+                if cosine > best:
+                    best = cosine
+                    out[row, place] = other
+
+
+@compiled
+def because_of_sparse(
+    lists: npt.NDArray[np.int32],
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    w_indptr: npt.NDArray[np.int64],
+    w_items: npt.NDArray[np.int32],
+    w_value: npt.NDArray[np.float32],
+    out: npt.NDArray[np.int32],
+) -> None:
+    """Write, for each listed item ``i``, the history item ``h`` with the greatest x_h W[h, i]."""
+    for row in range(len(users)):
+        for place in range(lists.shape[1]):
+            item = lists[row, place]
+            if item < 0:
+                continue
+            best = np.float32(-np.inf)
+            for p in range(indptr[users[row]], indptr[users[row] + 1]):
+                begin, end = w_indptr[items[p]], w_indptr[items[p] + 1]
+                at = begin + np.searchsorted(w_items[begin:end], item)
+                if at < end and w_items[at] == item and weight[p] * w_value[at] > best:
+                    best = weight[p] * w_value[at]
+                    out[row, place] = items[p]
+
+
+@compiled
+def because_of_dense(
+    lists: npt.NDArray[np.int32],
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    matrix: npt.NDArray[np.float32],
+    out: npt.NDArray[np.int32],
+) -> None:
+    """As `because_of_sparse`, for a dense W; items are columns of W here."""
+    for row in range(len(users)):
+        for place in range(lists.shape[1]):
+            item = lists[row, place]
+            if item < 0:
+                continue
+            best = np.float32(-np.inf)
+            for p in range(indptr[users[row]], indptr[users[row] + 1]):
+                share = weight[p] * matrix[items[p], item]
+                if items[p] != item and share > best:
+                    best = share
+                    out[row, place] = items[p]

@@ -1,0 +1,161 @@
+"""Panels of scores, written in LLVM, for numba's loops to call.
+
+A panel is `ROWS` users times `COLUMNS` items: small enough for its sums to stay in registers, where
+they are compared with each user's threshold; only what passes is ever stored. A score is one chain
+of fused multiply-adds over the dimensions in their order, so it is the same bits wherever the pair
+stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_in_llvm: Any = intrinsic  # numba types what it decorates
+
+_FEATURES = llvm.get_host_cpu_features()
+#: Floats of a vector register; 6 x 4 of them hold a panel's sums where there are 32, else 6 x 2.
+_WIDTH: Final = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx2") else 4
+_VECTORS: Final = 2 if _WIDTH == 8 else 4
+ROWS: Final = 6
+COLUMNS: Final = _WIDTH * _VECTORS
+
+_FLOAT = ir.FloatType()
+_INT64 = ir.IntType(64)
+_VECTOR = ir.VectorType(_FLOAT, _WIDTH)
+
+
+@_in_llvm
+def score_panel(  # type: ignore[no-untyped-def]
+    typing, users, first_user, items, first_item, dim, threshold, row, scores, passed
+):
+    """Score a panel; tell which scores reach their user's threshold.
+
+    The vectors of ``users`` lie as ``(…, dim, ROWS)``, from ``first_user``; those of ``items`` as
+    ``(…, dim, COLUMNS)``, from ``first_item``; dim is at least 1. The thresholds are read from
+    ``row``. ``scores``, ``(ROWS * COLUMNS,)``, are written where any passed; ``passed``, uint64
+    ``(ROWS,)``, holds a bit of each column. NaN never passes.
+
+    Returns:
+        Whether any passed, uint64, 0 or not.
+    """
+    signature = types.uint64(
+        users, types.intp, items, types.intp, types.intp, threshold, types.intp, scores, passed
+    )
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def data(place: int, offset: Any = None) -> Any:
+            array = context.make_array(signature.args[place])(context, builder, args[place])
+            return array.data if offset is None else builder.gep(array.data, [offset])
+
+        product = Product(builder, data(0, args[1]), data(2, args[3]), args[4])
+        any_passed = _int(0)
+        limits, masks = data(5, args[6]), builder.bitcast(data(8), _INT64.as_pointer())
+        for r, sums in enumerate(product.sums):
+            limit = _splat(builder, builder.load(builder.gep(limits, [_int(r)])))
+            mask = _mask(builder, sums, limit)
+            builder.store(mask, builder.gep(masks, [_int(r)]))
+            any_passed = builder.or_(any_passed, mask)
+        with builder.if_then(builder.icmp_unsigned("!=", any_passed, _int(0))):
+            for r, sums in enumerate(product.sums):
+                for v, value in enumerate(sums):
+                    place = builder.gep(data(7), [_int(r * COLUMNS + v * _WIDTH)])
+                    builder.store(value, _vector_at(builder, place)).align = 4
+        return any_passed
+
+    return signature, generate
+
+
+@_in_llvm
+def reaching(typing, scores, first, threshold):  # type: ignore[no-untyped-def]
+    """Return a bit, uint64, of each of COLUMNS scores that is at least the threshold."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        start = builder.gep(array.data, [args[1]])
+        return _mask(builder, _load(builder, start), _splat(builder, args[2]))
+
+    return types.uint64(scores, types.intp, types.float32), generate
+
+
+@_in_llvm
+def lowest_bit(typing, bits):  # type: ignore[no-untyped-def]
+    """Return the position of the lowest bit that is set; there must be one."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
+class Product:
+    """The loop over the dimensions; `sums` are its vectors, one tuple per user."""
+
+    def __init__(self, builder: Any, users: Any, items: Any, dim: Any) -> None:
+        name = f"llvm.fmuladd.v{_WIDTH}f32"
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        multiply_add = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module, kind, name
+        )
+        before = builder.block
+        loop, after = (builder.append_basic_block(name) for name in ("dimension", "product"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        d = builder.phi(_INT64)
+        sums = [[builder.phi(_VECTOR) for _ in range(_VECTORS)] for _ in range(ROWS)]
+        item = _load(builder, builder.gep(items, [builder.mul(d, _int(COLUMNS))]))
+        user = builder.gep(users, [builder.mul(d, _int(ROWS))])
+        self.sums = []
+        for r, row in enumerate(sums):
+            factor = _splat(builder, builder.load(builder.gep(user, [_int(r)])))
+            pairs = zip(item, row, strict=True)
+            self.sums.append(tuple(builder.call(multiply_add, [factor, i, s]) for i, s in pairs))
+        following = builder.add(d, _int(1))
+        d.add_incoming(_int(0), before)
+        d.add_incoming(following, loop)
+        for row, new in zip(sums, self.sums, strict=True):
+            for old, value in zip(row, new, strict=True):
+                old.add_incoming(ir.Constant(_VECTOR, [0.0] * _WIDTH), before)
+                old.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", following, dim), loop, after)
+        builder.position_at_end(after)
+
+
+def _int(value: int) -> Any:
+    return ir.Constant(_INT64, value)
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    nothing = ir.Constant(_VECTOR, ir.Undefined)
+    one = builder.insert_element(nothing, value, _int(0))
+    return builder.shuffle_vector(
+        one, nothing, ir.Constant(ir.VectorType(ir.IntType(32), _WIDTH), [0] * _WIDTH)
+    )
+
+
+def _vector_at(builder: Any, place: Any) -> Any:
+    return builder.bitcast(place, _VECTOR.as_pointer())
+
+
+def _load(builder: Any, start: Any) -> list[Any]:
+    """Return COLUMNS floats as vectors."""
+    values = []
+    for v in range(_VECTORS):
+        place = builder.gep(start, [_int(v * _WIDTH)])
+        values.append(builder.load(_vector_at(builder, place)))
+        values[-1].align = 4
+    return values
+
+
+def _mask(builder: Any, values: Any, limit: Any) -> Any:
+    """Return a bit for each of COLUMNS values, set where it is at least the limit and no NaN."""
+    mask = _int(0)
+    for v, value in enumerate(values):
+        bits = builder.bitcast(builder.fcmp_ordered(">=", value, limit), ir.IntType(_WIDTH))
+        mask = builder.or_(mask, builder.shl(builder.zext(bits, _INT64), _int(v * _WIDTH)))
+    return mask
