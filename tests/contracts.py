@@ -23,6 +23,7 @@ from recjobs.dataset import (
 )
 from recjobs.errors import ConfigError, DataError
 from recjobs.features import Features, from_table
+from recjobs.models.warm import Start
 from recjobs.score import top_n
 
 _SIZE = 24
@@ -148,11 +149,43 @@ class ModelContract:
             np.testing.assert_array_equal(np.concatenate([b.item_idx for b in blocks]), expected[0])
             np.testing.assert_array_equal(np.concatenate([b.score for b in blocks]), expected[1])
 
+    def test_a_fit_starts_where_its_parent_ended(self) -> None:
+        self.require_warm()
+        board = self.checkerboard()
+        parent = models.make(self.name, self.params, seed=3, threads=2)
+        cold = parent.fit(board).epochs
+        still = self.started(parent, board, board, learning_rate=1e-12)
+        still.fit(board, epochs=1)
+        np.testing.assert_allclose(self.scores(still), self.scores(parent), atol=1e-4)
+        warm = self.started(parent, board, board).fit(board, epochs=1).epochs
+        assert warm[0].loss < cold[0].loss
+
+    def test_a_start_is_matched_by_raw_id(self, tmp_path: Path) -> None:
+        """A user and an item are gone, others are new and come first in the indexes."""
+        self.require_warm()
+        gone = [(50, item, 30.0, 5.0) for item in (0, 2, 4, 50)]
+        new = [(-5, item, 30.0, 5.0) for item in (0, 2, 4, -5)]
+        before, now = (self.set_of(self.board_rows() + rows) for rows in (gone, new))
+        self.fitted(before).save(tmp_path / "model")
+        parent = models.load(self.name, tmp_path / "model")
+        child = self.started(parent, before, now, learning_rate=1e-12)
+        child.fit(now, epochs=1)
+        theirs, ours = self.scores(parent), self.scores(child)
+        np.testing.assert_allclose(ours[1:, 1:], theirs[:_SIZE, :_SIZE], atol=1e-4)
+        assert child.known_users.all()
+        assert child.known_items.all()
+        assert np.isfinite(ours).all()
+        assert (np.ptp(ours, axis=0) > 0).all()  # the new item's weights are no zeros
+
     def checkerboard(self) -> TrainingSet:
         """Users like the items of their own colour; user u's item u is withheld.
 
         With ratings, they also dislike half of the other colour.
         """
+        return self.set_of(self.board_rows())
+
+    def board_rows(self) -> list[tuple[int, int, float, float]]:
+        """The rows of the checkerboard."""
         rows = [
             (user, item, float(user), 5.0)
             for user in range(_SIZE)
@@ -166,7 +199,7 @@ class ModelContract:
                 for item in range(1 - user % 2, _SIZE, 2)
                 if (user + item) % 4 == 1
             ]
-        return self.set_of(rows)
+        return rows
 
     def feedback_settings(self) -> FeedbackSettings:
         """The feedback section for this model."""
@@ -190,6 +223,27 @@ class ModelContract:
         model = models.make(self.name, self.params, seed=3, threads=2)
         model.fit(train, epochs=epochs)
         return model
+
+    def require_warm(self) -> None:
+        """Skip where every fit is from scratch."""
+        if not models.model_class(self.name).warm_starts:
+            pytest.skip("it does not start from another's weights")
+
+    def started(
+        self, parent: models.Model, theirs: TrainingSet, train: TrainingSet, **params: Any
+    ) -> models.Model:
+        """An unfitted model that will start from another, of another seed."""
+        model = models.make(self.name, {**self.params, **params}, seed=4, threads=2)
+        model.start = Start.of(parent, theirs.users, theirs.items, train)
+        return model
+
+    def scores(self, model: models.Model) -> Float32Array:
+        """Everybody's scores of all items."""
+        if isinstance(model, models.FactorModel):
+            users, items = model.factors()
+            return users @ items.T
+        assert isinstance(model, models.BlockModel)
+        return model.score_block(np.arange(len(model.known_users), dtype=np.int32))
 
     def blocks(self, model: models.Model, train: TrainingSet, n: int, block_users: int) -> Any:
         """Everybody's lists, in blocks."""

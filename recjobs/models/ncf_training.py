@@ -43,7 +43,7 @@ class _Trainer:
         for name in ("first", "second", "output", "product"):
             self._layer(name).set_weights(network.get_layer(name).get_weights())
         kernel, bias = self._layer("output").get_weights()
-        self._layer("output").set_weights([kernel, bias - rest["constant"]])
+        self._layer("output").set_weights([kernel, bias - np.float32(self._constant)])
         rows = {name: network.get_layer(name).get_weights()[0] for name in _ROWS}
         if rest["share_weight"].shape == self._share_weight.shape:  # else biases mean other things
             rows["item_bias"] = rest["item_bias"]
@@ -58,7 +58,6 @@ class _Trainer:
         return {
             "item_bias": self._layer("item_bias").get_weights()[0],
             "share_weight": np.array(self._share_weight.numpy()),
-            "constant": np.array([self._constant], dtype=np.float32),
         }
 
     def _layer(self, name: str) -> Any:
