@@ -1,7 +1,7 @@
 """Postgres: connect, load named SQL, read and write columns in bulk.
 
-psycopg2 speaks to the target (COPY BINARY in, small statements); ADBC reads the source as Arrow.
-Both are libpq, so one DSN does for both.
+psycopg2 speaks to both; what moves in bulk goes by COPY BINARY, `copy_binary` in and `source.wire`
+out.
 """
 
 from __future__ import annotations

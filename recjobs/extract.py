@@ -40,10 +40,11 @@ from recjobs.errors import ConfigError, DataError
 from recjobs.features import TYPES, feature_columns, split_values
 from recjobs.index import arrow_type
 from recjobs.progress import Progress, silent
-from recjobs.source.features import JOINED_BY
+from recjobs.source.features import JOINED_BY, column_name
 from recjobs.source.log import GROUP_ROWS, Log
 from recjobs.source.queries import Queries, plan
-from recjobs.source.read import INSTANT, read_tables
+from recjobs.source.read import read_tables
+from recjobs.source.wire import INSTANT
 
 #: How Parquet is written: fixed, so that the same rows give the same bytes.
 PARQUET: Final[dict[str, Any]] = {"compression": "zstd", "version": "2.6"}
@@ -149,13 +150,15 @@ def _side(
 def _features(table: pa.Table, settings: FeatureColumns) -> dict[str, pa.Array]:
     """Return `columns.FEATURE_COLUMNS` of what the query gave."""
 
-    def each(name: str, asked: tuple[str, ...]) -> list[pa.Array]:
-        column = table[name].combine_chunks()
-        return [pc.list_element(column, place) for place in range(len(asked))]
+    def each(key: str, asked: tuple[str, ...]) -> list[pa.Array]:
+        names = [column_name(key, place) for place in range(len(asked))]
+        return [table[name].combine_chunks() for name in names]
 
     texts = [table[TEXT].cast(pa.string()).combine_chunks()]
     values = zip(settings.categories, each(CATEGORIES, settings.categories), strict=True)
-    categories = {name: split_values(column, JOINED_BY) for name, column in values}
+    categories = {
+        name: split_values(column.cast(pa.string()), JOINED_BY) for name, column in values
+    }
     return feature_columns(texts, categories, each(NUMBERS, settings.numbers), len(table))
 
 

@@ -4,7 +4,8 @@ catalog     what relations and columns there are, and of which types
 times       a time column of any kind: `< as_of` in its own type, and as an instant
 features    text, categories and numbers of items and users, as SQL
 queries     the three queries of a snapshot, checked against the catalog
-read        them, as Arrow, in one transaction
+wire        what a query gives, as Arrow, off the wire
+read        the three of them, in one transaction
 log         the interactions as arrays, in the one order in which they are written
 questions   short ones, each with a time limit
 """

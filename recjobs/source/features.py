@@ -1,8 +1,7 @@
 """The columns that say something of an item or a user: text, categories and numbers, as SQL.
 
-Three expressions, whatever the settings name, so that a query gives the same columns for every job:
-one text, an array of one text for each column of categories (its values joined by `JOINED_BY`), and
-an array of one number for each column of numbers.
+One text, a text for each column of categories (its values joined by `JOINED_BY`), and a number for
+each column of numbers: `column_name` names the latter two by their places in the settings.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import Final
 
 from psycopg2 import sql
 
+from recjobs.columns import CATEGORIES, NUMBERS, TEXT
 from recjobs.config import FeatureColumns
 from recjobs.errors import ConfigError
 from recjobs.source.catalog import Column, Relation
@@ -26,29 +26,34 @@ _OPAQUE: Final = ("bytea", "json", "jsonb", "xml", "tsvector")
 
 
 def feature_values(relation: Relation, settings: FeatureColumns) -> dict[str, sql.Composable]:
-    """Return the three expressions by the names that the statements have for them.
+    """Return the expressions by the names of their columns.
 
     Raises:
         ConfigError: A column is missing or of a type that does not fit.
     """
-    found: dict[str, list[sql.Composable]] = {"text": [], "categories": [], "numbers": []}
+    found: dict[str, list[sql.Composable]] = {TEXT: [], CATEGORIES: [], NUMBERS: []}
     for key, expressions in found.items():
         for name in getattr(settings, key):
             column = relation.column(key, name)
-            if key == "text":
+            if key == TEXT:
                 expressions.append(_text(relation, column))
-            elif key == "categories":
+            elif key == CATEGORIES:
                 expressions.append(_categories(relation, column, settings.separator))
             else:
                 expressions.append(_number(relation, column))
-    comma = sql.SQL(", ")
-    return {
-        "text_value": sql.SQL("concat_ws({}, {})").format(
-            sql.Literal("\n"), comma.join(found["text"] or [sql.SQL("null::text")])
-        ),
-        "categories_value": sql.SQL("array[{}]::text[]").format(comma.join(found["categories"])),
-        "numbers_value": sql.SQL("array[{}]::float8[]").format(comma.join(found["numbers"])),
+    texts = sql.SQL(", ").join(found.pop("text") or [sql.SQL("null::text")])
+    values: dict[str, sql.Composable] = {
+        TEXT: sql.SQL("concat_ws({}, {})").format(sql.Literal("\n"), texts)
     }
+    for key, expressions in found.items():
+        for place, expression in enumerate(expressions):
+            values[column_name(key, place)] = expression
+    return values
+
+
+def column_name(key: str, place: int) -> str:
+    """Return the name of the column for the setting's entry at a place: ``categories_0``."""
+    return f"{key}_{place}"
 
 
 def _text(relation: Relation, column: Column) -> sql.Composable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -10,7 +11,19 @@ import psycopg2
 from psycopg2 import sql
 
 from recjobs import db
-from recjobs.columns import IdType
+from recjobs.columns import (
+    ACTIVE,
+    AVAILABLE,
+    CREATED_AT,
+    EVENT,
+    ITEM_ID,
+    RATING,
+    SEGMENT,
+    TITLE,
+    TS,
+    USER_ID,
+    IdType,
+)
 from recjobs.config import SourceSettings
 from recjobs.errors import ConfigError
 from recjobs.source.catalog import Relation, first_line, id_type, relation_of, statement
@@ -26,7 +39,8 @@ class Queries:
     """What to read from the source.
 
     Attributes:
-        interactions: Gives `columns.INTERACTION_COLUMNS`.
+        interactions: Gives `columns.INTERACTION_COLUMNS`, rating and event where the source has
+            them.
         items: Gives `columns.ITEM_COLUMNS` and the features as `source.features` has them; None
             where no table of items is configured.
         users: Gives `columns.USER_COLUMNS`, the features and the segment; None where no table of
@@ -125,13 +139,19 @@ def _interactions(
 ) -> sql.Composable:
     settings, relation = found.settings, found.interactions
     instant = found.time(relation, "time", settings.time)
+    columns = {
+        USER_ID: _id(relation, "user_id", settings.user_id, user_type),
+        ITEM_ID: _id(relation, "item_id", settings.item_id, item_type),
+        TS: instant.instant(),
+    }
+    # What the source lacks is not sent as a null of every row.
+    if settings.rating:
+        columns[RATING] = _rating(relation, settings.rating)
+    if settings.event:
+        columns[EVENT] = _text(relation, "event", settings.event)
     return statement(
         "extract/interactions",
-        user_value=_id(relation, "user_id", settings.user_id, user_type),
-        item_value=_id(relation, "item_id", settings.item_id, item_type),
-        ts_value=instant.instant(),
-        rating_value=_rating(relation, settings.rating),
-        event_value=_text(relation, "event", settings.event),
+        columns=_named(columns),
         relation=relation.sql,
         before=instant.before(as_of),
     )
@@ -145,14 +165,16 @@ def _items(found: _Source, item_type: IdType) -> sql.Composable | None:
     if settings.available_sql:
         # Line breaks, for the expression may end in a comment.
         available = sql.SQL("(\n{}\n)").format(sql.SQL(settings.available_sql))
-    return statement(
-        "extract/items",
-        item_value=_id(relation, "item_id", settings.item_id, item_type),
-        title_value=_text(relation, "title", settings.title),
-        created_value=found.created(relation, settings.created_at),
-        available_value=available,
-        relation=relation.sql,
+    item = _id(relation, "item_id", settings.item_id, item_type)
+    columns = {
+        ITEM_ID: item,
+        TITLE: _text(relation, "title", settings.title),
+        CREATED_AT: found.created(relation, settings.created_at),
+        AVAILABLE: sql.SQL("coalesce({}, true)").format(available),
         **feature_values(relation, settings),
+    }
+    return statement(
+        "extract/items", columns=_named(columns), relation=relation.sql, item_value=item
     )
 
 
@@ -160,14 +182,23 @@ def _users(found: _Source, user_type: IdType) -> sql.Composable | None:
     settings, relation = found.settings.users, found.users
     if relation is None:
         return None
-    return statement(
-        "extract/users",
-        user_value=_id(relation, "user_id", settings.user_id, user_type),
-        created_value=found.created(relation, settings.created_at),
-        active_value=_flag(relation, "active", settings.active),
-        segment_value=_text(relation, "segment", settings.segment),
-        relation=relation.sql,
+    user = _id(relation, "user_id", settings.user_id, user_type)
+    active = _flag(relation, "active", settings.active)
+    columns = {
+        USER_ID: user,
+        CREATED_AT: found.created(relation, settings.created_at),
+        ACTIVE: sql.SQL("coalesce({}, true)").format(active),
         **feature_values(relation, settings),
+        SEGMENT: _text(relation, "segment", settings.segment),
+    }
+    return statement(
+        "extract/users", columns=_named(columns), relation=relation.sql, user_value=user
+    )
+
+
+def _named(columns: Mapping[str, sql.Composable]) -> sql.Composable:
+    return sql.SQL(", ").join(
+        sql.SQL("{} as {}").format(value, sql.Identifier(name)) for name, value in columns.items()
     )
 
 
@@ -204,9 +235,9 @@ def _text(relation: Relation, key: str, name: str) -> sql.Composable:
 
 
 def _rating(relation: Relation, name: str) -> sql.Composable:
-    if not name:
-        return sql.SQL("null::float8")
     column = relation.column("rating", name)
+    if column.type == "real":
+        return column.sql
     if column.type not in _RATING_TYPES:
         raise ConfigError(
             f"{relation.setting}.rating: expected a number, one of {', '.join(_RATING_TYPES)}. "

@@ -1,4 +1,4 @@
-"""Read queries as Arrow, by ADBC, in one read-only repeatable-read transaction.
+"""Read queries as Arrow in one read-only repeatable-read transaction.
 
 Nothing is written or locked on the source. A read replica may cancel the reading where it must
 replay what the reading still sees: then it begins anew, with a new snapshot.
@@ -9,22 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
+import psycopg2
+import psycopg2.errors
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recjobs import db
 from recjobs.columns import CREATED_AT, RATING, TS
 from recjobs.errors import ConfigError, DatabaseError, DataError, RecJobsError
 from recjobs.progress import Progress
+from recjobs.source.catalog import first_line
+from recjobs.source.wire import INSTANT, copied
 
-#: Arrow type of every instant in a snapshot.
-INSTANT: Final = pa.timestamp("us", "UTC")
-#: Arrow type of every string until it is written: a snapshot repeats each of them many times.
-CODED: Final = pa.dictionary(pa.int32(), pa.string())
-
-#: Serialization failure and deadlock: on a replica, a conflict with what it must replay.
-_CONFLICTS: Final = frozenset({"40001", "40P01"})
+#: On a replica, a conflict with what it must replay.
+_CONFLICTS: Final = (psycopg2.errors.SerializationFailure, psycopg2.errors.DeadlockDetected)
 _ATTEMPTS: Final = 5
 _FIRST_PAUSE_SECONDS: Final = 1.0
 
@@ -72,71 +72,58 @@ def _read_once(
 ) -> dict[str, pa.Table]:
     tables: dict[str, pa.Table] = {}
     done = 0
-    with _snapshot(dsn) as cursor:
+    with _snapshot(dsn) as connection:
         for name, query in queries.items():
-            cursor.execute(query)
-            # Not fetch_record_batch(): its reader loses the SQLSTATE of an error on the way.
-            reader = cursor._results.reader
             batches = []
-            for batch in reader:
+            for batch in copied(connection, query):
                 batches.append(_compact(batch))
                 done += len(batch)
-                share = min(done / max(expected_rows, 1), 1.0)
-                progress(share, f"{done:,} rows read")
-            tables[name] = _table(batches, _compact(reader.schema.empty_table()))
+                if len(batch):
+                    share = min(done / max(expected_rows, 1), 1.0)
+                    progress(share, f"{done:,} rows read")
+            tables[name] = _table(batches)
     return tables
 
 
 @contextmanager
-def _snapshot(dsn: str) -> Iterator[Any]:
-    import adbc_driver_postgresql.dbapi as adbc
-    from psycopg2.extensions import make_dsn
-
-    # psycopg2 has parsed the DSN before, for the catalog: a malformed one is reported there.
-    uri = make_dsn(dsn, application_name="recjobs", connect_timeout=10, client_encoding="UTF8")
-    try:
-        with (
-            adbc.connect(uri, autocommit=True) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute("begin isolation level repeatable read, read only")
-            yield cursor
-            cursor.execute("commit")
-    except (adbc.Error, pa.ArrowException, OSError) as error:
-        raise _translated(error) from error
+def _snapshot(dsn: str) -> Iterator[db.PgConnection]:
+    with db.connect(dsn) as connection:
+        try:
+            connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            connection.set_client_encoding("UTF8")
+            yield connection
+        except psycopg2.Error as error:
+            raise _translated(error) from error
 
 
-def _translated(error: BaseException) -> RecJobsError:
+def _translated(error: psycopg2.Error) -> RecJobsError:
     """Return the error of our tree that says what to do about one of the driver's."""
-    state = getattr(error, "sqlstate", None) or ""
-    message = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if state in _CONFLICTS:
+    message = first_line(error)
+    if isinstance(error, _CONFLICTS):
         return _ReplayConflict(message)
-    if state.startswith("42"):  # a right, a table, a column or a function is missing
+    if isinstance(error, psycopg2.ProgrammingError):  # a right, a table or a column is missing
         return ConfigError(f"the source refused the query: {message}. See: recjobs doctor")
-    if state.startswith("22"):  # a cast or a division failed on some row
+    if isinstance(error, psycopg2.DataError):  # a cast or a division failed on some row
         return DataError(f"a row of the source can't be read as the settings ask: {message}")
     return DatabaseError(f"reading the source failed: {message}")
 
 
-def _table(batches: list[pa.Table], empty: pa.Table) -> pa.Table:
+def _table(batches: list[pa.RecordBatch]) -> pa.Table:
     """Return one table of the batches, each column in one chunk over one dictionary."""
-    return pa.concat_tables([empty, *batches]).unify_dictionaries().combine_chunks()
+    return pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
 
 
-def _compact(batch: pa.RecordBatch | pa.Table) -> pa.Table:
-    """Return the batch in the types that it is sorted in, without the driver's notes."""
-    columns = {
-        name: _compact_column(name, column)
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    }
-    return pa.table(columns)
+def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the batch in the types that it is sorted in."""
+    names = batch.schema.names
+    columns = list(map(_compact_column, names, batch.columns))
+    return pa.record_batch(columns, names=names)
 
 
-def _compact_column(name: str, column: pa.Array | pa.ChunkedArray) -> Any:
+def _compact_column(name: str, column: pa.Array) -> pa.Array:
     if name in (TS, CREATED_AT):
-        return column.cast(INSTANT)
+        return column.cast(INSTANT)  # of an epoch: its microseconds
     if name == RATING:
         # A float8 beyond float4 becomes infinite here, and is set aside as such.
         return pc.cast(column, pa.float32(), safe=False)
-    return column.cast(CODED) if pa.types.is_string(column.type) else column
+    return column.dictionary_encode() if pa.types.is_string(column.type) else column

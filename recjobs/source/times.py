@@ -104,13 +104,13 @@ class TimeColumn:
 
     def instant(self) -> sql.Composable:
         """Return the column as timestamptz; for an epoch as bigint microseconds."""
+        if self.kind == "timestamptz":
+            return self.column.sql  # whoever reads it clamps it, for less than the server would
         clamped = self._clamped()
         if self.kind in _PER_SECOND:
             return sql.SQL("({})::bigint * {}").format(
                 clamped, sql.Literal(1_000_000 // _PER_SECOND[self.kind])
             )
-        if self.kind == "timestamptz":
-            return clamped
         return sql.SQL("({})::timestamp at time zone {}").format(clamped, sql.Literal(self.zone))
 
     def _bound(self, as_of: datetime) -> datetime | date | int:
@@ -135,6 +135,4 @@ class TimeColumn:
     def _limit(self, limit: datetime) -> datetime | date | int:
         if self.kind in _PER_SECOND:
             return int(limit.replace(tzinfo=UTC).timestamp()) * _PER_SECOND[self.kind]
-        if self.kind == "timestamptz":
-            return limit.replace(tzinfo=UTC)
         return limit.date() if self.kind == "date" else limit

@@ -81,17 +81,19 @@ def interleave(
     repeats: int,
     *,
     before: Mapping[str, Callable[[], object]] | None = None,
+    warm: bool = True,
 ) -> Timings:
-    """Time contenders by turns, after one turn that warms up (and compiles) and does not count.
+    """Time contenders by turns.
 
     Args:
         contenders: What to time, by name.
         repeats: Turns that count.
         before: What to do before a contender of that name, untimed: an empty table, say.
+        warm: Whether one turn goes before, and does not count: it compiles, and fills caches.
     """
     before = before or {}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(repeats + 1):
+    for turn in range(0 if warm else 1, repeats + 1):
         # Every other turn backwards: nobody always comes after the same one.
         for name in contenders if turn % 2 else reversed(contenders):
             if name in before:

@@ -1,0 +1,187 @@
+"""COPY BINARY as Arrow columns, a buffer at a time, with no object for a row.
+
+The driver's own copying calls a Python method for each row, so the driver only connects: rows are
+taken from the libpq that it is linked with (`wire_kernels`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Iterator
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+import psycopg2
+import pyarrow as pa
+from psycopg2 import sql
+
+from recjobs.db import PgConnection
+from recjobs.errors import ConfigError
+
+#: Arrow type of every instant.
+INSTANT: Final = pa.timestamp("us", "UTC")
+_TEXT: Final = pa.string()
+#: By the server's OID.
+_TYPES: Final = {
+    16: pa.bool_(),
+    20: pa.int64(),
+    23: pa.int32(),
+    25: _TEXT,
+    700: pa.float32(),
+    701: pa.float64(),
+    1184: INSTANT,
+}
+#: Bits of a fixed-width value as numpy reads them: narrowed first where the value is narrower.
+_BITS: Final = {
+    pa.int32(): (np.int32, np.int32),
+    pa.float32(): (np.int32, np.float32),
+    pa.float64(): (np.int64, np.float64),
+    pa.bool_(): (np.int8, np.bool_),
+}
+#: Postgres counts instants from 2000-01-01; 0001-01-02 and 9999-12-30 in its microseconds. What
+#: lies outside, infinities among it, has no place in Python's datetime.
+_EPOCH: Final = 946_684_800_000_000
+_FIRST, _LAST = (
+    int(np.datetime64(day, "us").astype(np.int64)) for day in ("0001-01-02", "9999-12-30")
+)
+
+_HEADER_BYTES: Final = 19
+_BUFFER_BYTES: Final = 4 << 20
+_COPY_OUT, _COMMAND_OK = 3, 1  # ExecStatusType
+_SQLSTATE, _MESSAGE = ord("C"), ord("M")  # diagnostic fields
+
+
+def copied(connection: PgConnection, query: str) -> Iterator[pa.RecordBatch]:
+    """Run a query and yield its rows, at least one batch; instants are clamped to Python's years.
+
+    Args:
+        connection: In a transaction, its client encoding UTF8; fit only to be closed afterwards
+            where this is left before its end.
+        query: Gives columns of type boolean, integer, bigint, real, double precision, text or
+            timestamptz.
+
+    Raises:
+        psycopg2.Error: The server failed or refused, by its SQLSTATE.
+        ConfigError: A column is of another type.
+    """
+    from recjobs.source.wire_kernels import drain
+
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("select * from (\n{}\n) as asked limit 0").format(sql.SQL(query)))
+        asked = [(column.name, column.type_code) for column in cursor.description or ()]
+    schema = pa.schema([(name, _type(name, oid)) for name, oid in asked])
+    libpq, address = _libpq(), cast(int, connection.pgconn_ptr)
+    get, free = _address(libpq.PQgetCopyData), _address(libpq.PQfreemem)
+    statement = sql.SQL("copy (\n{}\n) to stdout (format binary)").format(sql.SQL(query))
+    text = statement.as_string(connection).encode()
+    _expect(libpq, address, libpq.PQexec(address, text), _COPY_OUT)
+    buffer = np.empty(_BUFFER_BYTES, dtype=np.uint8)
+    row = np.zeros(2, dtype=np.int64)
+    skipped, ended = _HEADER_BYTES, 0
+    while ended == 0:
+        if row[1] > len(buffer):
+            buffer = np.empty(row[1], dtype=np.uint8)
+        used, ended = drain(
+            get, free, address, row, row.ctypes.data, buffer.ctypes.data, len(buffer)
+        )
+        yield _batch(buffer[skipped:used], schema)
+        skipped = 0
+    _expect(libpq, address, libpq.PQgetResult(address), _COMMAND_OK)
+    while result := libpq.PQgetResult(address):
+        libpq.PQclear(result)
+
+
+def _type(name: str, oid: int) -> pa.DataType:
+    if oid not in _TYPES:
+        raise ConfigError(f"column {name}: expected one of OIDs {sorted(_TYPES)}. Received: {oid}")
+    return _TYPES[oid]
+
+
+@functools.cache
+def _libpq() -> ctypes.CDLL:
+    # Its functions are found through what is linked with it, wherever a wheel or a system has it.
+    libpq = ctypes.CDLL(psycopg2._psycopg.__file__)
+    for name, result, arguments in (
+        ("PQexec", ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]),
+        ("PQgetResult", ctypes.c_void_p, [ctypes.c_void_p]),
+        ("PQresultStatus", ctypes.c_int, [ctypes.c_void_p]),
+        ("PQresultErrorField", ctypes.c_char_p, [ctypes.c_void_p, ctypes.c_int]),
+        ("PQerrorMessage", ctypes.c_char_p, [ctypes.c_void_p]),
+        ("PQclear", None, [ctypes.c_void_p]),
+    ):
+        function = getattr(libpq, name)
+        function.restype, function.argtypes = result, arguments
+    return libpq
+
+
+def _address(function: Any) -> int:
+    return cast(int, ctypes.cast(function, ctypes.c_void_p).value)
+
+
+def _expect(libpq: ctypes.CDLL, connection: int, result: int | None, status: int) -> None:
+    """Raise the driver's error of a result that is not the expected one; free it."""
+    try:
+        if result and libpq.PQresultStatus(result) == status:
+            return
+        state = libpq.PQresultErrorField(result, _SQLSTATE) if result else None
+        said = libpq.PQresultErrorField(result, _MESSAGE) if result else None
+        message = (said or libpq.PQerrorMessage(connection) or b"").decode(errors="replace")
+    finally:
+        if result:
+            libpq.PQclear(result)
+    raise _error(state.decode() if state else "", message)
+
+
+def _error(state: str, message: str) -> psycopg2.Error:
+    try:
+        kind = psycopg2.errors.lookup(state)
+    except KeyError:
+        kind = psycopg2.OperationalError
+    return kind(message.strip() or "the connection was lost")
+
+
+def _batch(stream: npt.NDArray[np.uint8], schema: pa.Schema) -> pa.RecordBatch:
+    from recjobs.source.wire_kernels import parse
+
+    is_text = np.array([field.type == _TEXT for field in schema], dtype=np.bool_)
+    # A row is its number of fields and their lengths at least.
+    at_most = len(stream) // (2 + 4 * len(schema))
+    values = np.empty((len(schema), at_most), dtype=np.int64)
+    lengths = np.empty((len(schema), at_most), dtype=np.int32)
+    n = parse(stream, is_text, values, lengths)
+    columns = [
+        _texts(stream, values[place, :n], lengths[place, :n])
+        if field.type == _TEXT
+        else _fixed(values[place, :n], lengths[place, :n] < 0, field.type)
+        for place, field in enumerate(schema)
+    ]
+    return pa.record_batch(columns, schema=schema)
+
+
+def _fixed(
+    bits: npt.NDArray[np.int64], null: npt.NDArray[np.bool_], type_: pa.DataType
+) -> pa.Array:
+    mask = null if null.any() else None
+    if type_ == INSTANT:
+        # The infinities are the ends of int64: clipped before the shift, which they would not bear.
+        instants = np.clip(bits, _FIRST - _EPOCH, _LAST - _EPOCH) + _EPOCH
+        return pa.array(instants, mask=mask).cast(INSTANT)
+    narrow, kind = _BITS.get(type_, (np.int64, np.int64))
+    return pa.array(bits.astype(narrow).view(kind), type_, mask=mask)
+
+
+def _texts(
+    stream: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int32],
+) -> pa.Array:
+    from recjobs.source.wire_kernels import gather
+
+    ends = np.concatenate([[0], np.cumsum(np.maximum(lengths, 0), dtype=np.int64)])
+    content = np.empty(ends[-1], dtype=np.uint8)
+    gather(stream, starts, ends, content)
+    known = pa.array(lengths >= 0).buffers()[1]
+    offsets = pa.py_buffer(ends.astype(np.int32))
+    return pa.StringArray.from_buffers(len(starts), offsets, pa.py_buffer(content), known)

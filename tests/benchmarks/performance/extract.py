@@ -1,0 +1,128 @@
+"""Reading the interactions into indexed arrays, beside the least that reading costs.
+
+Ours is what the stages `extract` and `index` do to interactions, without the files between them:
+the query that the settings give, ids encoded in their order, rows ordered by time, and the matrix.
+The bare COPY sends the same columns of every row to nowhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import adbc_driver_postgresql.dbapi  # noqa: F401  (what a process has before it reads, it did not read)
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from benchmarks.performance import source
+from benchmarks.performance.harness import Row, interleave, peak_bytes
+from benchmarks.performance.shapes import AS_OF, Shape
+from recjobs import db
+from recjobs.artifacts import RunFolder
+from recjobs.config import SourceSettings
+from recjobs.dataset import read_snapshot
+from recjobs.extract import extract
+from recjobs.progress import silent
+from recjobs.source.log import Log
+from recjobs.source.queries import plan
+from recjobs.source.read import read_tables
+
+SETTINGS = SourceSettings(dsn_env="UNUSED", table="app.ratings", time="rated_at", rating="rating")
+UNTIL = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=AS_OF)
+_COLUMNS = "user_id, item_id, rating, rated_at"
+
+Arrays = tuple[npt.NDArray[np.generic], ...]
+
+
+def compare(shape: Shape, repeats: int) -> list[Row]:
+    """Time and weigh the reading."""
+    with source.server() as server, server.database() as dsn:
+        source.load(dsn, shape)
+        return _compare(dsn, shape, repeats)
+
+
+def _compare(dsn: str, shape: Shape, repeats: int) -> list[Row]:
+    rows = f"{shape.interactions:,} rows"
+    bare, ours, pandas = "COPY BINARY to nowhere", "read + encode + CSR", "pandas"
+    stage = "extract and index, with Parquet between"
+    with tempfile.TemporaryDirectory() as folder:
+        timings = interleave(
+            {
+                bare: lambda: bare_copy(dsn),
+                ours: lambda: arrays(dsn),
+                stage: functools.partial(_stages, dsn, Path(folder)),
+            },
+            repeats,
+        )
+    found = [
+        timings.row("extract", ours, bare, ("≤", 1.4), rows),
+        timings.row("extract", stage, bare, None, "the stages, files and all"),
+    ]
+    # Minutes for M: once is enough for a ratio of ten.
+    slow = interleave({pandas: lambda: by_pandas(dsn), ours: lambda: arrays(dsn)}, 1, warm=False)
+    found.append(
+        slow.row("extract", ours, pandas, ("≥", 10.0), "read_sql, factorize, csr_matrix; one turn")
+    )
+    peak, held = peak_bytes(_bytes_held, dsn)
+    ratio = peak / held
+    note = f"{peak >> 20:,} MiB for arrays of {held >> 20:,}"
+    found.append(
+        Row("extract", "peak memory", "arrays returned", ratio, ratio, ratio, ("≤", 3.0), note)
+    )
+    return found
+
+
+def bare_copy(dsn: str) -> None:
+    """Read the same columns and drop them."""
+    with db.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.copy_expert(f"copy app.ratings ({_COLUMNS}) to stdout (format binary)", _Nowhere())
+
+
+def arrays(dsn: str) -> Arrays:
+    """Return user_idx, item_idx, ts, rating in the log's order, and the CSR matrix's arrays."""
+    with db.connect(dsn) as connection:
+        text = plan(connection, SETTINGS, UNTIL).interactions
+    log = Log.of(read_tables(dsn, {"interactions": text}, 1, silent).pop("interactions"))
+    order = log.order
+    user, item, ts, rating = (
+        column[order] for column in (log.user.codes, log.item.codes, log.ts, log.rating)
+    )
+    matrix = sparse.csr_matrix((rating, (user, item)), (len(log.users), len(log.items)))
+    return user, item, ts, rating, matrix.indptr, matrix.indices, matrix.data
+
+
+def by_pandas(dsn: str) -> Arrays:
+    """Do what a script does."""
+    import pandas as pd
+    from sqlalchemy import create_engine
+
+    engine = create_engine(dsn.replace("postgresql:", "postgresql+psycopg2:", 1))
+    frame = pd.read_sql(f"select {_COLUMNS} from app.ratings", engine)
+    engine.dispose()
+    user, users = pd.factorize(frame["user_id"], sort=True)
+    item, items = pd.factorize(frame["item_id"], sort=True)
+    rating = frame["rating"].to_numpy(np.float32)
+    matrix = sparse.csr_matrix((rating, (user, item)), (len(users), len(items)))
+    return matrix.indptr, matrix.indices, matrix.data
+
+
+def _bytes_held(dsn: str) -> int:
+    return sum(array.nbytes for array in arrays(dsn))
+
+
+def _stages(dsn: str, root: Path) -> None:
+    folder = RunFolder(tempfile.mkdtemp(dir=root), 1, "here")
+    with folder.writing("extract") as out:
+        extract(SETTINGS, UNTIL, out, dsn=dsn)
+    paths = [
+        folder.path("extract", f"{name}.parquet") for name in ("interactions", "items", "users")
+    ]
+    read_snapshot(*paths, id_types=("bigint", "bigint"), as_of=AS_OF)
+
+
+class _Nowhere:
+    def write(self, row: bytes) -> int:
+        return len(row)
