@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -28,6 +30,16 @@ COLUMNS: Final = _WIDTH * _VECTORS
 _FLOAT = ir.FloatType()
 _INT64 = ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, _WIDTH)
+
+
+def in_panels(
+    vectors: npt.NDArray[np.float32], width: int, fill: float = 0.0
+) -> npt.NDArray[np.float32]:
+    """Return vectors ``(n, dim)`` as ``(n_panels, dim, width)``, the last panel filled up."""
+    n, dim = vectors.shape
+    padded = np.full((-(-n // width) * width, dim), fill, dtype=np.float32)
+    padded[:n] = vectors
+    return np.ascontiguousarray(padded.reshape(-1, width, dim).transpose(0, 2, 1))
 
 
 @_in_llvm
@@ -63,10 +75,43 @@ def score_panel(  # type: ignore[no-untyped-def]
             any_passed = builder.or_(any_passed, mask)
         with builder.if_then(builder.icmp_unsigned("!=", any_passed, _int(0))):
             for r, sums in enumerate(product.sums):
-                for v, value in enumerate(sums):
-                    place = builder.gep(data(7), [_int(r * COLUMNS + v * _WIDTH)])
-                    builder.store(value, _vector_at(builder, place)).align = 4
+                _store(builder, sums, builder.gep(data(7), [_int(r * COLUMNS)]))
         return any_passed
+
+    return signature, generate
+
+
+@_in_llvm
+def add_rectified(  # type: ignore[no-untyped-def]
+    typing, kernel, first_unit, inputs, dim, bias, weight, unit, out
+):
+    """Add what ROWS units of a dense layer with relu say of COLUMNS inputs, each times its weight.
+
+    The units' kernels lie as ``(…, dim, ROWS)``, from ``first_unit``; the inputs as
+    ``(dim, COLUMNS)``; biases and weights are read from ``unit``; ``out`` is ``(COLUMNS,)``.
+    """
+    signature = types.void(kernel, types.intp, inputs, types.intp, bias, weight, types.intp, out)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def data(place: int, offset: Any = None) -> Any:
+            array = context.make_array(signature.args[place])(context, builder, args[place])
+            return array.data if offset is None else builder.gep(array.data, [offset])
+
+        product = Product(builder, data(0, args[1]), data(2), args[3])
+        biases, weights, zero = data(4, args[6]), data(5, args[6]), _zero()
+        totals = _load(builder, data(7))
+        for r, sums in enumerate(product.sums):
+            bias, weight = (
+                _splat(builder, builder.load(builder.gep(values, [_int(r)])))
+                for values in (biases, weights)
+            )
+            for v, value in enumerate(sums):
+                shifted = builder.fadd(value, bias)
+                off = builder.fcmp_ordered("<", shifted, zero)  # not of a NaN
+                rectified = builder.select(off, zero, shifted)
+                totals[v] = builder.call(product.multiply_add, [rectified, weight, totals[v]])
+        _store(builder, totals, data(7))
+        return context.get_dummy_value()
 
     return signature, generate
 
@@ -99,7 +144,7 @@ class Product:
     def __init__(self, builder: Any, users: Any, items: Any, dim: Any) -> None:
         name = f"llvm.fmuladd.v{_WIDTH}f32"
         kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-        multiply_add = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+        self.multiply_add = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
             builder.module, kind, name
         )
         before = builder.block
@@ -114,13 +159,15 @@ class Product:
         for r, row in enumerate(sums):
             factor = _splat(builder, builder.load(builder.gep(user, [_int(r)])))
             pairs = zip(item, row, strict=True)
-            self.sums.append(tuple(builder.call(multiply_add, [factor, i, s]) for i, s in pairs))
+            self.sums.append(
+                tuple(builder.call(self.multiply_add, [factor, i, s]) for i, s in pairs)
+            )
         following = builder.add(d, _int(1))
         d.add_incoming(_int(0), before)
         d.add_incoming(following, loop)
         for row, new in zip(sums, self.sums, strict=True):
             for old, value in zip(row, new, strict=True):
-                old.add_incoming(ir.Constant(_VECTOR, [0.0] * _WIDTH), before)
+                old.add_incoming(_zero(), before)
                 old.add_incoming(value, loop)
         builder.cbranch(builder.icmp_signed("<", following, dim), loop, after)
         builder.position_at_end(after)
@@ -128,6 +175,10 @@ class Product:
 
 def _int(value: int) -> Any:
     return ir.Constant(_INT64, value)
+
+
+def _zero() -> Any:
+    return ir.Constant(_VECTOR, [0.0] * _WIDTH)
 
 
 def _splat(builder: Any, value: Any) -> Any:
@@ -150,6 +201,13 @@ def _load(builder: Any, start: Any) -> list[Any]:
         values.append(builder.load(_vector_at(builder, place)))
         values[-1].align = 4
     return values
+
+
+def _store(builder: Any, values: Any, start: Any) -> None:
+    """Write vectors as COLUMNS floats."""
+    for v, value in enumerate(values):
+        place = builder.gep(start, [_int(v * _WIDTH)])
+        builder.store(value, _vector_at(builder, place)).align = 4
 
 
 def _mask(builder: Any, values: Any, limit: Any) -> Any:

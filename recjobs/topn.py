@@ -64,7 +64,7 @@ class FactorRanker:
     """
 
     def __init__(self, item_vectors: Float32Array, candidates: BoolArray) -> None:
-        from recjobs.panels import COLUMNS
+        from recjobs.panels import COLUMNS, in_panels
 
         chosen = np.flatnonzero(candidates).astype(np.int32)
         # In float64, and of float32 values: beyond what rounding could do to a score below.
@@ -72,16 +72,11 @@ class FactorRanker:
         order = np.argsort(-length, kind="stable")
         self._item_of = chosen[order]
         self._column_of = columns_of(self._item_of, len(candidates))
-        dim = item_vectors.shape[1]
-        n_panels = -(-len(chosen) // COLUMNS)
-        padded = np.full((n_panels * COLUMNS, dim), np.nan, dtype=np.float32)
-        padded[: len(chosen)] = item_vectors[self._item_of]
-        panels = padded.reshape(n_panels, COLUMNS, dim).transpose(0, 2, 1)
-        self._panels = np.ascontiguousarray(panels).ravel()
+        self._panels = in_panels(item_vectors[self._item_of], COLUMNS, np.nan).ravel()
         # The greatest from here on: NaN sorts last, and then no bound holds before it either.
         longest = np.maximum.accumulate(length[order][::-1])[::-1][::COLUMNS]
         # A score is a sum of dim rounded terms, each of them off by 2^-24 of its value.
-        self._longest = longest * (1 + (dim + 8) * 2.0**-23)
+        self._longest = longest * (1 + (item_vectors.shape[1] + 8) * 2.0**-23)
         self.computed = 0
 
     def top_n(

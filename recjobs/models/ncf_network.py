@@ -1,4 +1,4 @@
-"""The network of `NeuralCollaborativeFiltering`: in Keras to learn, in numpy to score all pairs."""
+"""The network of `NeuralCollaborativeFiltering`: in Keras to learn, in panels to score pairs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from recjobs.dataset import Float32Array, Int32Array
-from recjobs.topn import TILE_USERS, over_rows
+from recjobs.topn import over_rows
 
 if TYPE_CHECKING:
     from recjobs.models.ncf import NcfSettings
 
-#: Items scored at a time for one user: both layers' values stay in a core's cache.
-_TILE: Final = 1024
+#: Users that a thread takes at a time: few, so that a small block keeps all threads busy.
+_ROWS: Final = 32
 
 
 def build_network(
@@ -57,7 +57,7 @@ def build_network(
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """The trained network as arrays; every row of scores is computed in tiles of one shape.
+    """The trained network as arrays.
 
     Attributes:
         users: float32, ``(n_users, dim)``.
@@ -126,41 +126,27 @@ class Scorer:
         The first layer is linear in the pair: x_user W_user + x_item W_item + b. Each part is
         computed once, and only their sum per pair.
         """
-        dim, n_items = self.users.shape[1], len(self.items)
-        kernel, bias = self.first
-        n_tiles = -(-n_items // _TILE)
-        item_part = np.zeros((n_tiles * _TILE, kernel.shape[1]), dtype=np.float32)
-        item_part[:n_items] = self.items @ kernel[dim:] + bias
-        items = np.zeros((n_tiles * _TILE, dim), dtype=np.float32)
-        items[:n_items] = self.items
-        tiles = item_part.reshape(n_tiles, _TILE, kernel.shape[1])
-        out = np.empty((len(user_idx), n_tiles * _TILE), dtype=np.float32)
+        from recjobs.models import ncf_kernels
+        from recjobs.panels import COLUMNS, ROWS, in_panels
+
+        dim = self.users.shape[1]
+        (kernel, bias), (second, second_bias) = self.first, self.second
+        layers = (
+            kernel[:dim],
+            in_panels(self.items @ kernel[dim:] + bias, COLUMNS),
+            self.product,
+            in_panels(self.items, COLUMNS),
+            in_panels(second.T, ROWS).ravel(),
+            in_panels(second_bias[:, None], ROWS).ravel(),
+            in_panels(self.output[0], ROWS).ravel(),
+        )
+        out = np.empty((len(user_idx), len(self.items)), dtype=np.float32)
 
         def work(rows: slice) -> None:
-            users = np.zeros((TILE_USERS, dim), dtype=np.float32)
-            users[: rows.stop - rows.start] = self.users[user_idx[rows]]
-            self._tiles(users @ kernel[:dim], tiles, out[rows])
-            product = (users * self.product) @ items.T
-            out[rows] += product[: rows.stop - rows.start]
+            chosen = user_idx[rows]
+            ncf_kernels.score_pairs(self.users[chosen], *layers, out[rows])
+            out[rows] += self.item_bias
+            out[rows] += (self.user_bias[chosen] + self.output[1][0])[:, None]
 
-        # A few users per slice, so that a small block keeps all threads busy; the product of the
-        # user part is padded to one shape.
-        over_rows(work, len(user_idx), 16)
-        scores = out[:, :n_items]
-        scores += self.item_bias
-        scores += (self.user_bias[user_idx] + self.output[1][0])[:, None]
-        return scores
-
-    def _tiles(self, user_part: Float32Array, tiles: Float32Array, out: Float32Array) -> None:
-        kernel, bias = self.second
-        first = np.empty(tiles.shape[1:], dtype=np.float32)
-        second = np.empty((_TILE, kernel.shape[1]), dtype=np.float32)
-        output = self.output[0][:, 0]
-        for row, line in zip(user_part, out, strict=False):
-            for position, tile in enumerate(tiles):
-                np.add(tile, row, out=first)
-                np.maximum(first, 0, out=first)
-                np.matmul(first, kernel, out=second)
-                np.add(second, bias, out=second)
-                np.maximum(second, 0, out=second)
-                np.matmul(second, output, out=line[position * _TILE : (position + 1) * _TILE])
+        over_rows(work, len(user_idx), _ROWS)
+        return out
