@@ -2,10 +2,10 @@
 
 Score: p_u · q_i. Loss: the sum over positives of w (1 - p·q)², plus alpha0 times the sum over all
 pairs of (p·q)², plus l2 times every vector's squared length, scaled by how often its row occurs:
-|I_u| + alpha0 |I| for a user, |U_i| + alpha0 |U| for an item. Nothing is sampled: with one side
-fixed, the other has a least squares solution, which a few steps of conjugate gradients, started
-from the epoch before, come close enough to. In the end the users are solved for, given the items:
-a new user folds in just so.
+W_u + alpha0 |I| for a user, W_i + alpha0 |U| for an item, where W sums the weights w of the row.
+Nothing is sampled: with one side fixed, the other has a least squares solution, which a few steps
+of conjugate gradients, started from the epoch before, come close enough to. In the end the users
+are solved for, given the items: a new user folds in just so.
 
 Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008; the
 regularization: Rendle, Krichene, Zhang and Koren, "Revisiting the Performance of iALS on Item

@@ -43,7 +43,7 @@ class TowerTrainer:
         count = np.bincount(
             groups.item_of[groups.batch(np.arange(len(groups))).column], minlength=train.n_items
         )
-        self._expected = expected_popularity(self._content, count.astype(np.float32), 10.0)
+        self._expected = expected_popularity(self._content, count, _EXPECTED_L2)
         self._histories = Histories(train, self._content, settings.half_life_days)
         self.known_items = groups.known_items | (self._content != 0).any(axis=1)
         self.known_users = groups.known_users | (self._own != 0).any(axis=1)
