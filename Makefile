@@ -56,6 +56,10 @@ bench: $(BENCH_READY)  ## compare with others' methods in one run
 bench-quality: $(READY)  ## every family on splits of real data, into docs/quality.md; resumable, hours
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/quality.py $(ARGS)
 
+.PHONY: bench-warm
+bench-warm: $(READY)  ## successive nights, warm against cold; hours
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/warm_start.py $(ARGS)
+
 .PHONY: lock
 lock:  ## resolve requirements.lock anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --extra demo --extra test --extra dev --upgrade \

@@ -175,6 +175,12 @@ def dag_params(settings: Settings) -> dict[str, Param]:
         "dry_run": Param(
             False, type="boolean", description="Stop after check: no published table is touched."
         ),
+        "warm": Param(
+            None,
+            type=["null", "boolean"],
+            description="Start from an earlier night's weights, where [train] says so. Default: "
+            "yes, but not in a backfill.",
+        ),
         "fresh": Param(
             False, type="boolean", description="Extract again, as a run that supersedes the last."
         ),

@@ -40,6 +40,7 @@ def begin(path: str, *, params: dict[str, Any], dag_run: Any, ti: Any) -> int:
 
     settings = job_settings(path)
     cleared = dag_run.clear_number or 0
+    warm = dag_run.run_type != "backfill" if params["warm"] is None else params["warm"]
     with awaiting_lease(settings, ti):
         run = pipeline.begin(
             settings,
@@ -51,6 +52,7 @@ def begin(path: str, *, params: dict[str, Any], dag_run: Any, ti: Any) -> int:
             # tell it from an earlier DAG run of the same name that was deleted.
             request=f"{dag_run.dag_id}/{dag_run.run_id}/{cleared}"
             f"/{dag_run.start_date}/{dag_run.run_after}",
+            warm=warm,
         )
     as_of = run.key.as_of.isoformat()
     log.info("Run %s, as of %s, model %s: %s", run.run_id, as_of, run.model, run.status)

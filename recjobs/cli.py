@@ -241,6 +241,12 @@ def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
     parsers["run"].add_argument("--as-of", help="a date or a time (default: today, 00:00)")
     parsers["backfill"].add_argument("--since", required=True, help="the first as_of")
     parsers["backfill"].add_argument("--until", required=True, help="the end, not included")
+    parsers["backfill"].add_argument(
+        "--warm",
+        action="store_true",
+        help="start models from the weights of the night before, as [train] says; else from none",
+    )
+    parsers["run"].set_defaults(warm=True)
 
     parsers["stage"].add_argument("name", help="extract, validate, index, train, …")
     parsers["stage"].add_argument("--run", type=_positive, required=True, help="the run's id")

@@ -38,5 +38,7 @@ EVERYBODY: Final = "all"
 POPULAR: Final = "popular"
 #: How the evaluation calls the live run's model, whatever its name is.
 CHAMPION: Final = "champion"
+#: How it calls the model that an earlier night's weights would have given, on a control night.
+WARM_START: Final = "warm start"
 
 MICROSECONDS_PER_DAY: Final = 86_400_000_000

@@ -283,7 +283,12 @@ def _one_night(
     """Run a night, and return what held it and its run; other errors are raised."""
     error: RecJobsError | None = None
     opened = pipeline.begin(
-        settings, as_of, overrides=overrides, fresh=args.fresh, dry_run=args.dry_run
+        settings,
+        as_of,
+        overrides=overrides,
+        fresh=args.fresh,
+        dry_run=args.dry_run,
+        warm=args.warm,
     )
     console.err.print(_opening(opened), markup=False)
     try:

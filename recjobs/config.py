@@ -277,6 +277,14 @@ class ModelSettings(Section):
     params: dict[str, ParamValue] = {}
 
 
+class TrainSettings(Section):
+    """Where training starts."""
+
+    #: from an earlier night's weights, for models that are trained by epochs; backfills from none
+    warm_start: bool = False
+    cold_every: int = Field(default=7, ge=1)  #: one night in so many from scratch, to compare
+
+
 class EvaluateSettings(Section):
     """How the evaluation is done."""
 
@@ -389,6 +397,7 @@ class Settings(Section):
     holdout: HoldoutSettings = HoldoutSettings()
     expectations: ExpectationSettings = Field(default=ExpectationSettings(), alias="validate")
     model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings()
     score: ScoreSettings = ScoreSettings()

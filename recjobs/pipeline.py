@@ -37,7 +37,7 @@ Watch = Callable[[str], AbstractContextManager[Progress]]
 STAGES: Final = (*stages.WORK, "verdict")
 #: Sections that a run may override; the others say where things are, not what a list is.
 _OVERRIDABLE: Final = (
-    "feedback", "holdout", "validate", "model", "evaluate", "gate", "score", "rerank",
+    "feedback", "holdout", "validate", "model", "train", "evaluate", "gate", "score", "rerank",
     "check"
 )  # fmt: skip
 #: The user and the password of a URL: what is recorded of an error is read by more people.
@@ -103,6 +103,7 @@ def begin(
     fresh: bool = False,
     dry_run: bool = False,
     request: str | None = None,
+    warm: bool = True,
 ) -> Run:
     """Open the run of this key, or find it, and take the job's lease for it.
 
@@ -114,6 +115,7 @@ def begin(
         fresh: Extract again, as a new run that supersedes the newest one of the same key.
         dry_run: Stop after ``check``; no published table is touched.
         request: Names the attempt (an Airflow DAG run); the same name gives the same run.
+        warm: Whether a new run may start from an earlier night's weights, as ``[train]`` says.
 
     Raises:
         LeaseHeldError: Another run of this job is at work.
@@ -153,6 +155,7 @@ def begin(
         request=request,
         host=socket.gethostname(),
         artifacts=_new_folder(settings),
+        cold_every=_cold_every(settings) if warm else None,
     )
     if run.status not in FINISHED:
         with _lease(store, settings, run.run_id):  # taken, and kept for the first stage
@@ -305,6 +308,14 @@ def _lease(store: RunStore, settings: Settings, run_id: int) -> AbstractContextM
 def _new_folder(settings: Settings) -> str:
     """Return a folder of a run's own: run ids start at 1 in every schema."""
     return f"{settings.artifacts.root}/{settings.job.name}-{secrets.token_hex(6)}"
+
+
+def _cold_every(settings: Settings) -> int | None:
+    """Return ``train.cold_every``; None where models start from scratch."""
+    from recjobs import models
+
+    warm = settings.train.warm_start and models.model_class(settings.model.name).warm_starts
+    return settings.train.cold_every if warm else None
 
 
 def _moved(run: Run, settings: Settings) -> dict[str, str]:

@@ -64,6 +64,8 @@ class Run:
     n: int | None
     lists_in: str | None
     why_not_live: str | None
+    parent_run_id: int | None
+    warm_nights: int
     ever_live: bool
 
 

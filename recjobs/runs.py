@@ -28,7 +28,7 @@ FINISHED: Final = ("stored", "held")
 _CHANGEABLE: Final = frozenset({
     "status", "stage", "error", "dry_run", "snapshot_digest", "n", "published_source", "decision",
     "rule", "champion_run_id", "reference_run_id", "why_not_live", "host", "artifacts", "counts",
-    "timings",
+    "timings", "warm_nights",
 })  # fmt: skip
 _ATTEMPTS: Final = 10
 #: Folders that one night removes at most.
@@ -62,6 +62,7 @@ class RunStore:
         request: str | None,
         host: str,
         artifacts: str,
+        cold_every: int | None = None,
     ) -> Run:
         """Return the run of this key as it stands, or a new one.
 
@@ -78,6 +79,8 @@ class RunStore:
             request: Names the attempt: the same name gives the same run, fresh or not.
             host: This machine.
             artifacts: Root of the run's files.
+            cold_every: A new run gets a parent to start from, of which one in so many is a
+                control; None: no parent.
 
         Raises:
             ConfigError: The schema holds the runs of another job.
@@ -107,8 +110,11 @@ class RunStore:
                 if run is not None:
                     return run
                 supersedes = newest.run_id if newest else None
+                lineage = self._lineage(connection, key.as_of, model, cold_every)
                 opened = db.execute(
-                    connection, self._query("runs/open"), {**values, "supersedes": supersedes}
+                    connection,
+                    self._query("runs/open"),
+                    {**values, **lineage, "supersedes": supersedes},
                 )
                 if opened:
                     return require(connection, self._schema, opened[0][0])
@@ -228,6 +234,16 @@ class RunStore:
     def _find(self, **narrowing: Any) -> list[Run]:
         with db.connect(self._dsn) as connection:
             return find(connection, self._schema, **narrowing)
+
+    def _lineage(
+        self, connection: db.PgConnection, as_of: datetime, model: str, cold_every: int | None
+    ) -> dict[str, int | None]:
+        """Return parent_run_id and warm_nights of a new run."""
+        values = {"as_of": as_of, "model": model}
+        found = db.execute(connection, self._query("runs/parent"), values) if cold_every else []
+        parent, before = found[0] if found else (None, 0)
+        warm = parent is not None and before + 1 < (cold_every or 1)
+        return {"parent_run_id": parent, "warm_nights": before + 1 if warm else 0}
 
     def _one(self, connection: db.PgConnection, **narrowing: Any) -> Run | None:
         return next(iter(find(connection, self._schema, many=1, **narrowing)), None)

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from recjobs import earlier
 from recjobs.artifacts import RunFolder, StageOutput, read_json, write_json
 from recjobs.columns import POPULAR
 from recjobs.config import Settings
-from recjobs.errors import RecJobsError
 from recjobs.expectations import Outcome, require
 from recjobs.progress import Progress
 from recjobs.runs import Run, RunStore
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from recjobs.evaluate import Champion
     from recjobs.models import Model
     from recjobs.split import Split
+    from recjobs.train import Parent
 
 #: Publications that the report lists.
 _PUBLICATIONS: Final = 10
@@ -94,23 +95,29 @@ def _index(night: Night, out: StageOutput, progress: Progress) -> None:
 def _train(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.train import train
 
-    train(_log(night, features=True), _split(night), night.settings, out, progress)
+    log, parts = earlier.read_log(night.folder, features=True), earlier.read_split(night.folder)
+    parent, why_cold = _parent(night, "train", (log, parts))
+    control = parent is not None and not night.run.warm_nights
+    train(log, parts, night.settings, out, progress, parent=parent, control=control)
+    warm = parent is not None and not control
+    out.summary.update(warm=warm, control=control, why_cold=why_cold)
 
 
 def _evaluate(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.evaluate import evaluate
 
     champion, why_not = _champion(night)
-    model = _model(night, "train")
+    control = night.folder.manifest("train").summary["control"]
     evaluate(
-        model,
-        _log(night, features=True),
-        _split(night),
+        _model(night, "train"),
+        earlier.read_log(night.folder, features=True),
+        earlier.read_split(night.folder),
         night.settings,
         champion,
         out,
         progress,
         no_champion=why_not,
+        warm=_model(night, "train", "warm") if control else None,
     )
 
 
@@ -128,9 +135,18 @@ def _refit(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.train import refit
 
     found = night.folder.manifest("train").summary
-    best_epoch, choices = found["best_epoch"], found["choices"]
-    log = _log(night, features=True)
-    refit(log, night.as_of, best_epoch, choices, night.settings, out, progress)
+    parent, why_cold = _parent(night, "refit") if found["warm"] else (None, None)
+    refit(
+        earlier.read_log(night.folder, features=True),
+        night.as_of,
+        found["best_epoch"],
+        found["choices"],
+        night.settings,
+        out,
+        progress,
+        parent=parent,
+    )
+    out.summary.update(warm=parent is not None, why_cold=why_cold)
 
 
 def _score(night: Night, out: StageOutput, progress: Progress) -> None:
@@ -138,7 +154,8 @@ def _score(night: Night, out: StageOutput, progress: Progress) -> None:
 
     popular_only = night.run.published_source == POPULAR
     model = None if popular_only else _model(night, "refit")
-    score(model, _log(night, features=True), night.as_of, night.settings, out, progress)
+    log = earlier.read_log(night.folder, features=True)
+    score(model, log, night.as_of, night.settings, out, progress)
 
 
 def _check(night: Night, out: StageOutput, progress: Progress) -> None:
@@ -150,7 +167,7 @@ def _check(night: Night, out: StageOutput, progress: Progress) -> None:
     check(
         night.folder.path("score", "lists.parquet"),
         night.folder.path("score", "popular.parquet"),
-        _log(night),
+        earlier.read_log(night.folder),
         night.as_of,
         lists.path("score", "lists.parquet") if lists and known else None,
         night.settings,
@@ -201,44 +218,26 @@ WORK: Final[dict[str, Callable[[Night, StageOutput, Progress], None]]] = {
 }
 
 
-def _log(night: Night, *, features: bool = False) -> Interactions:
-    from recjobs.dataset import Interactions
-
-    names = ["log.npz", "users.parquet", "items.parquet"]
-    names += ["item_features.parquet", "user_features.parquet"] if features else []
-    return Interactions.load(*(night.folder.path("index", name) for name in names))
-
-
-def _split(night: Night) -> Split:
-    from recjobs.split import Split
-
-    return Split.load(night.folder.path("index", "split.npz"))
-
-
-def _model(night: Night, stage: str) -> Model:
-    from recjobs import models
-
-    return models.load(night.run.model, night.folder.folder(stage, "model"))
+def _model(night: Night, stage: str, part: str = "model") -> Model:
+    return earlier.read_model(night.folder, night.run.model, stage, part)
 
 
 def _champion(night: Night) -> tuple[Champion | None, str | None]:
     """Return the newest once-live run's evaluated model, or None and why there is none."""
-    from recjobs.evaluate import Champion
-
     run = night.store.reference(night.run.key.as_of)
     if run is None:
         return None, "no run with an earlier as_of has been live"
-    if run.published_source == POPULAR:
-        return None, f"run {run.run_id} published popularity lists: the floor stands for it"
-    theirs = Night(night.settings, run, run_folder(run), night.store)
-    if not theirs.folder.finished("train"):
-        return None, f"the artifacts of run {run.run_id} are no longer in {theirs.folder.url}"
-    try:
-        parts = _model(theirs, "train"), _log(theirs), _split(theirs)
-    except (RecJobsError, OSError, KeyError, TypeError, ValueError) as error:
-        # An older version wrote it, or half of it is gone: no reason to stop tonight.
-        return None, f"run {run.run_id} can't be read any more: {error}"
-    return Champion(run.run_id, *parts), None
+    return earlier.champion(run, run_folder(run))
+
+
+def _parent(
+    night: Night, stage: str, data: tuple[Interactions, Split] | None = None
+) -> tuple[Parent | None, str | None]:
+    """Return what the run's parent fitted in a stage, or None and, where it has one, why not."""
+    if night.run.parent_run_id is None:
+        return None, None
+    run = night.store.get(night.run.parent_run_id)
+    return earlier.parent(run, run_folder(run), stage, night.settings, data)
 
 
 def _after_extract(night: Night, summary: Mapping[str, Any]) -> None:
@@ -257,6 +256,11 @@ def _after_validate(night: Night, summary: Mapping[str, Any]) -> None:
 def _after_index(night: Night, summary: Mapping[str, Any]) -> None:
     counts = {"users": summary["users"], "items": summary["items"]}
     night.store.update(night.run.run_id, counts=counts)
+
+
+def _after_train(night: Night, summary: Mapping[str, Any]) -> None:
+    if not summary["warm"]:
+        night.store.update(night.run.run_id, warm_nights=0)
 
 
 def _after_evaluate(night: Night, summary: Mapping[str, Any]) -> None:
@@ -311,6 +315,7 @@ AFTER: Final[dict[str, Callable[[Night, Mapping[str, Any]], None]]] = {
     "extract": _after_extract,
     "validate": _after_validate,
     "index": _after_index,
+    "train": _after_train,
     "evaluate": _after_evaluate,
     "gate": _after_gate,
     "check": _after_check,

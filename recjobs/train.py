@@ -3,12 +3,17 @@
 A model that is trained in epochs is fitted twice for the judge: on ``fit`` with early stopping on
 ``validation``, which finds the number of epochs, then on both for exactly so many. The scoring
 model is fitted on everything before ``as_of``, again for so many.
+
+Warm, it is fitted once for the judge, from the weights of an earlier night's judged model, and once
+to score, from those of that night's scoring model; each for a share of the epochs that the last
+cold night found. No validation is looked at: the parent has seen most of it.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,17 +21,46 @@ from recjobs import models
 from recjobs.artifacts import StageOutput, write_json
 from recjobs.config import Settings
 from recjobs.dataset import Interactions, TrainingSet, training_set
+from recjobs.index import Index
 from recjobs.models.base import History, Model
+from recjobs.models.warm import Start
 from recjobs.progress import Progress
 from recjobs.split import Split
 
+#: Of the epochs that a cold fit takes.
+_WARM_SHARE: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The model of an earlier night, for another to start from.
+
+    Attributes:
+        model: Of the same class and hyperparameters.
+        users: Its index of users.
+        items: Its index of items.
+        best_epoch: The epochs of the cold fit that it goes back to.
+    """
+
+    model: Model
+    users: Index
+    items: Index
+    best_epoch: int
+
 
 def train(
-    log: Interactions, split: Split, settings: Settings, out: StageOutput, progress: Progress
+    log: Interactions,
+    split: Split,
+    settings: Settings,
+    out: StageOutput,
+    progress: Progress,
+    *,
+    parent: Parent | None = None,
+    control: bool = False,
 ) -> Model:
     """Fit the model that the evaluation judges; it never sees the holdout.
 
-    Leaves the folder ``model/``, ``history.json`` and a summary.
+    Leaves the folder ``model/``, ``history.json`` and a summary, as a control also ``warm/``.
 
     Args:
         log: The whole log.
@@ -34,6 +68,9 @@ def train(
         settings: Of the job.
         out: Where the files go.
         progress: Told how far it is.
+        parent: An earlier night's judged model, which has not seen the holdout either, to start
+            from; None: from scratch.
+        control: Start from scratch all the same, and fit the warm model beside it, to compare.
 
     Raises:
         ConfigError: The model or its hyperparameters are wrong.
@@ -41,19 +78,16 @@ def train(
     """
     started = time.perf_counter()
     known = training_set(log, split.training, split.cutoff, settings.feedback)
-    model = _make(settings)
-    history, best_epoch = History((), None, "ndcg@10"), None
-    if model.selects_epochs:
-        fit = training_set(log, split.fit, split.cutoff, settings.feedback)
-        validation = training_set(log, split.validation, split.cutoff, settings.feedback)
-        history = model.fit(fit, validation=validation, progress=_part(progress, 0.0, 0.6))
-        best_epoch = max(1, history.best_epoch or 1)
-        choices = model.choices
-        model = _make(settings)
-        model.choices = choices
-        model.fit(known, epochs=best_epoch, progress=_part(progress, 0.6, 1.0))
+    if parent is not None and control:
+        warm, _ = _fit_warm(known, parent, settings, _part(progress, 0.9, 1.0))
+        warm.save(out.folder / "warm")
+        out.summary["warm_seconds"] = round(time.perf_counter() - started, 3)
+        started = time.perf_counter()
+    if parent is not None and not control:
+        model, history = _fit_warm(known, parent, settings, progress)
+        best_epoch: int | None = parent.best_epoch
     else:
-        history = model.fit(known, progress=progress)
+        model, history, best_epoch = _fit_cold(log, split, known, settings, progress)
     _leave(model, known, history, best_epoch, time.perf_counter() - started, out)
     return model
 
@@ -66,6 +100,8 @@ def refit(
     settings: Settings,
     out: StageOutput,
     progress: Progress,
+    *,
+    parent: Parent | None = None,
 ) -> Model:
     """Fit the model that scores on everything before ``as_of``.
 
@@ -79,6 +115,7 @@ def refit(
         settings: Of the job.
         out: Where the files go.
         progress: Told how far it is.
+        parent: An earlier night's scoring model to start from; None: from scratch.
 
     Raises:
         ConfigError: The model or its hyperparameters are wrong.
@@ -87,12 +124,42 @@ def refit(
     started = time.perf_counter()
     everything = np.ones(len(log), dtype=np.bool_)
     known = training_set(log, everything, as_of, settings.feedback)
+    if parent is not None:
+        model, history = _fit_warm(known, parent, settings, progress)
+    else:
+        model = _make(settings)
+        model.choices = choices
+        best_epoch = max(1, best_epoch or 1) if model.selects_epochs else None
+        history = model.fit(known, epochs=best_epoch, progress=progress)
+    _leave(model, known, history, best_epoch, time.perf_counter() - started, out)
+    return model
+
+
+def _fit_cold(
+    log: Interactions, split: Split, known: TrainingSet, settings: Settings, progress: Progress
+) -> tuple[Model, History, int | None]:
+    """Return the judged model, how its epochs were found, and how many."""
+    model = _make(settings)
+    if not model.selects_epochs:
+        return model, model.fit(known, progress=progress), None
+    fit = training_set(log, split.fit, split.cutoff, settings.feedback)
+    validation = training_set(log, split.validation, split.cutoff, settings.feedback)
+    history = model.fit(fit, validation=validation, progress=_part(progress, 0.0, 0.6))
+    best_epoch = max(1, history.best_epoch or 1)
+    choices = model.choices
     model = _make(settings)
     model.choices = choices
-    epochs = max(1, best_epoch or 1) if model.selects_epochs else None
-    history = model.fit(known, epochs=epochs, progress=progress)
-    _leave(model, known, history, epochs, time.perf_counter() - started, out)
-    return model
+    model.fit(known, epochs=best_epoch, progress=_part(progress, 0.6, 1.0))
+    return model, history, best_epoch
+
+
+def _fit_warm(
+    known: TrainingSet, parent: Parent, settings: Settings, progress: Progress
+) -> tuple[Model, History]:
+    model = _make(settings)
+    model.start = Start.of(parent.model, parent.users, parent.items, known)
+    epochs = max(1, round(_WARM_SHARE * parent.best_epoch))
+    return model, model.fit(known, epochs=epochs, progress=progress)
 
 
 def _make(settings: Settings) -> Model:
@@ -120,7 +187,12 @@ def _leave(
         {"epoch": epoch.number, "loss": epoch.loss, "validation": epoch.validation}
         for epoch in history.epochs
     ]
-    told = {"epochs": epochs, "best_epoch": best_epoch, "metric": history.metric}
+    chosen = any(epoch.validation is not None for epoch in history.epochs)
+    told = {
+        "epochs": epochs,
+        "best_epoch": history.best_epoch if chosen else None,
+        "metric": history.metric,
+    }
     write_json(out.folder / "history.json", told)
     out.summary.update(
         model=model.name,

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from recjobs import models
 from recjobs.artifacts import StageOutput, write_json
-from recjobs.columns import CHAMPION, POPULAR
+from recjobs.columns import CHAMPION, POPULAR, WARM_START
 from recjobs.config import Settings
 from recjobs.dataset import Int32Array, Interactions
 from recjobs.evaluate.champion import Champion, champion_lists, refusal
@@ -49,6 +49,7 @@ def evaluate(
     progress: Progress,
     *,
     no_champion: str | None = None,
+    warm: Model | None = None,
 ) -> None:
     """Judge the evaluated model, the baselines and the champion.
 
@@ -65,12 +66,13 @@ def evaluate(
         out: Where the files go; the summary counts what was judged.
         progress: Told the share of models done.
         no_champion: Why there is none.
+        warm: On a control night: the same model, started from an earlier night's weights.
     """
     judged = holdout(log, split, settings)
     if champion is not None and (reason := refusal(champion, log, split, settings)):
         champion, no_champion = None, reason
     rerank = Reranker.of(judged.train, model, settings.rerank)
-    contenders = _contenders(model, log, judged, champion, settings, rerank)
+    contenders = _contenders(model, log, judged, champion, warm, settings, rerank)
     lists: dict[str, Int32Array] = {}
     for name, rank in contenders.items():
         progress(0.9 * len(lists) / len(contenders), f"{name}, {len(judged.users):,} users")
@@ -105,6 +107,7 @@ def _contenders(
     log: Interactions,
     judged: Holdout,
     champion: Champion | None,
+    warm: Model | None,
     settings: Settings,
     rerank: Reranker | None,
 ) -> dict[str, Callable[[], Int32Array]]:
@@ -121,6 +124,8 @@ def _contenders(
         return lists(fitted)
 
     contenders: dict[str, Callable[[], Int32Array]] = {model.name: partial(lists, model, rerank)}
+    if warm is not None:
+        contenders[WARM_START] = partial(lists, warm, rerank)
     # Popularity is judged even where no baseline asks for it: it is the gate's floor.
     for name in dict.fromkeys([POPULAR, *settings.evaluate.baselines]):
         rank = partial(lists, None) if name == POPULAR else partial(baseline, name)

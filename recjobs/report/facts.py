@@ -82,6 +82,8 @@ class ReportFacts:
         champion_run_id: Whose evaluated model the gate compared with.
         reference_run_id: Whose lists the churn is counted against.
         supersedes: The run of the same key that this one replaces.
+        parent_run_id: The run from whose weights the model was to start.
+        warm_nights: Nights in a row that started so, this one included.
         snapshot_digest: Part of the key, once the snapshot is taken.
         host: The machine that began the run.
         timings: Seconds by stage, for a stage that left no manifest (the failed one).
@@ -109,6 +111,8 @@ class ReportFacts:
     champion_run_id: int | None = None
     reference_run_id: int | None = None
     supersedes: int | None = None
+    parent_run_id: int | None = None
+    warm_nights: int = 0
     snapshot_digest: str | None = None
     host: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)

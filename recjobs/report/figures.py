@@ -72,6 +72,7 @@ def identity(facts: ReportFacts, settings: Settings) -> list[tuple[str, str]]:
         "champion": _run(facts.champion_run_id),
         "churn against": _run(facts.reference_run_id),
         "supersedes": _run(facts.supersedes),
+        "to start from": _run(facts.parent_run_id),
         "live now": _run(facts.live_run_id),
         "started": instant(facts.started_at),
         "host": facts.host,

@@ -14,7 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from recjobs.artifacts import Manifest, RunFolder, StageOutput, read_json
-from recjobs.columns import POPULAR
+from recjobs.columns import POPULAR, WARM_START
 from recjobs.config import Settings
 from recjobs.dataset import Interactions
 from recjobs.errors import ConfigError
@@ -64,6 +64,8 @@ class _Training:
     plot: plots.Plot | None  # none of a model that is fitted in closed form
     model: str
     epochs: int
+    start: str  # where it started, in a sentence
+    warm: bool
 
 
 class _Page:
@@ -167,8 +169,9 @@ class _Page:
     def _training(self) -> _Training:
         history = read_json(self.folder.path("train", "history.json"))
         epochs = history["epochs"]
+        start, warm = self._start(), bool(self._summaries["train"].get("warm"))
         if not epochs:
-            return _Training(None, self.facts.model, 0)
+            return _Training(None, self.facts.model, 0, start, warm)
         plot = plots.training(
             [epoch["epoch"] for epoch in epochs],
             [epoch["loss"] for epoch in epochs],
@@ -176,7 +179,27 @@ class _Page:
             history["metric"],
             history["best_epoch"],
         )
-        return _Training(plot, self.facts.model, len(epochs))
+        return _Training(plot, self.facts.model, len(epochs), start, warm)
+
+    def _start(self) -> str:
+        found, parent = self._summaries["train"], f"run {self.facts.parent_run_id}"
+        if found.get("warm"):
+            nights = self.facts.warm_nights
+            return (
+                f"It started from the weights of {parent}: night {nights} since one that was "
+                "trained from scratch."
+            )
+        if found.get("control"):
+            return (
+                f"It was trained from scratch, as one night in {self.settings.train.cold_every}: "
+                f"“{WARM_START}” among the models above is what the weights of {parent} would "
+                "have given."
+            )
+        if found.get("why_cold"):
+            return f"It was trained from scratch, not from the weights of {parent}: " + (
+                f"{found['why_cold']}."
+            )
+        return "It was trained from scratch."
 
     def _nights(self) -> plots.Plot | None:
         by_model: dict[str, list[plots.Night]] = {}

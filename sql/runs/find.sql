@@ -32,6 +32,8 @@ select
     r.n,
     r.lists_in,
     r.why_not_live,
+    r.parent_run_id,
+    r.warm_nights,
     exists(
         select from {schema}.publication as p
         where p.run_id = r.run_id

@@ -13,7 +13,9 @@ insert into {schema}.run (
     dry_run,
     model,
     host,
-    artifacts
+    artifacts,
+    parent_run_id,
+    warm_nights
 )
 values (
     %(job)s,
@@ -28,7 +30,9 @@ values (
     %(dry_run)s,
     %(model)s,
     %(host)s,
-    %(artifacts)s
+    %(artifacts)s,
+    %(parent_run_id)s,
+    %(warm_nights)s
 )
 on conflict do nothing
 returning run_id

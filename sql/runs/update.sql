@@ -13,6 +13,7 @@ update {schema}.run as r set
     champion_run_id = c.champion_run_id,
     reference_run_id = c.reference_run_id,
     why_not_live = c.why_not_live,
+    warm_nights = c.warm_nights,
     host = c.host,
     artifacts = c.artifacts,
     counts = r.counts || c.counts,

@@ -313,14 +313,17 @@ def test_the_asset_event_carries_the_runs_metrics(
 def test_a_cleared_dag_run_is_fresh_and_a_retry_is_not(shop: Shop, tasks: ModuleType) -> None:
     from types import SimpleNamespace
 
-    params = {"as_of": "2026-01-25", "model": None, "n": None, "dry_run": False, "fresh": False}
+    params = {
+        "as_of": "2026-01-25", "model": None, "n": None, "dry_run": False, "fresh": False,
+        "warm": None,
+    }  # fmt: skip
     task = SimpleNamespace(xcom_push=lambda key, value: None)
 
     def begin(cleared: int) -> int:
         now = datetime(2026, 1, 25, 2, 30, tzinfo=UTC)
         dag_run = SimpleNamespace(
             dag_id="recjobs_shop", run_id="scheduled__1", clear_number=cleared,
-            start_date=now, run_after=now, data_interval_end=now,
+            start_date=now, run_after=now, data_interval_end=now, run_type="scheduled",
         )  # fmt: skip
         run_id: int = tasks.begin(str(shop.config), params=params, dag_run=dag_run, ti=task)
         return run_id

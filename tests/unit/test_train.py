@@ -147,3 +147,57 @@ def test_progress_does_not_go_back(log: Interactions, tmp_path: Path) -> None:
     train.train(log, parts, settings, StageOutput(tmp_path), progress)
     assert reports == sorted(reports)
     assert reports[-1] == 1.0
+
+
+class Heir(Recorder):
+    """Records what it starts from too."""
+
+    warm_starts = True
+    starts: list[Any] = []  # noqa: RUF012 (shared on purpose)
+
+    def fit(self, train: TrainingSet, **given: Any) -> History:
+        self.starts.append(self.start)
+        return super().fit(train, **given)
+
+
+@pytest.fixture
+def parent(monkeypatch: pytest.MonkeyPatch, log: Interactions) -> train.Parent:
+    monkeypatch.setattr(Recorder, "fits", [])
+    monkeypatch.setattr(Heir, "starts", [])
+    monkeypatch.setattr(models, "model_class", lambda name: Heir)
+    model = models.make("heir", {}, seed=1, threads=1)
+    model.known_users = np.ones(len(log.users), dtype=np.bool_)
+    model.known_items = np.arange(len(log.items)) != 2
+    return train.Parent(model, log.users, log.items, 12)
+
+
+def test_a_warm_night_is_fitted_once_on_all_training_rows_without_validation(
+    log: Interactions, parent: train.Parent, tmp_path: Path
+) -> None:
+    parts = split(log, HoldoutSettings(), AS_OF)
+    out = StageOutput(tmp_path)
+    train.train(log, parts, settings_of(), out, silent, parent=parent)
+    assert Recorder.fits == [(int(parts.training.sum()), None, 3)]
+    (start,) = Heir.starts
+    assert start.model is parent.model
+    assert start.users.tolist() == list(range(len(log.users)))
+    assert start.items.tolist() == [n if n != 2 else -1 for n in range(len(log.items))]
+    # The next night's epochs are a share of the cold fit's too, and not of this one's.
+    assert (out.summary["best_epoch"], out.summary["epochs"]) == (12, 3)
+    train.refit(log, AS_OF, 12, {}, settings_of(), out, silent, parent=parent)
+    assert Recorder.fits[1:] == [(len(log), None, 3)]
+
+
+def test_a_control_is_fitted_from_scratch_and_leaves_the_warm_model_beside_it(
+    log: Interactions, parent: train.Parent, tmp_path: Path
+) -> None:
+    parts = split(log, HoldoutSettings(), AS_OF)
+    out = StageOutput(tmp_path)
+    train.train(log, parts, settings_of(), out, silent, parent=parent, control=True)
+    fit, validation, training = (
+        int(getattr(parts, n).sum()) for n in ("fit", "validation", "training")
+    )
+    assert Recorder.fits == [(training, None, 3), (fit, validation, None), (training, None, 3)]
+    assert [start is not None for start in Heir.starts] == [True, False, False]
+    assert out.summary["best_epoch"] == 3
+    assert (tmp_path / "warm" / "model.json").exists()
