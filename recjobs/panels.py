@@ -26,6 +26,8 @@ _WIDTH: Final = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx2") e
 _VECTORS: Final = 2 if _WIDTH == 8 else 4
 ROWS: Final = 6
 COLUMNS: Final = _WIDTH * _VECTORS
+#: Columns of a sum of rows: enough sums for one addition not to wait for the last.
+SPAN: Final = 2 * COLUMNS
 
 _FLOAT = ir.FloatType()
 _INT64 = ir.IntType(64)
@@ -117,6 +119,49 @@ def add_rectified(  # type: ignore[no-untyped-def]
 
 
 @_in_llvm
+def sum_rows(  # type: ignore[no-untyped-def]
+    typing, matrix, first, width, rows, weights, begin, end, out
+):
+    """Write the weighted sum of some rows of a matrix, SPAN columns from ``first``.
+
+    The matrix is flat, ``width`` columns to a row; ``rows[begin:end]``, int32, are summed.
+    """
+    signature = types.void(
+        matrix, types.intp, types.intp, rows, weights, types.intp, types.intp, out
+    )
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def data(place: int) -> Any:
+            return context.make_array(signature.args[place])(context, builder, args[place]).data
+
+        width, begin, end = args[2], args[5], args[6]
+        start = builder.gep(data(0), [args[1]])
+        add = _multiply_add(builder)
+        before = builder.block
+        check, loop, after = (builder.append_basic_block(name) for name in ("more", "row", "sum"))
+        builder.branch(check)
+        builder.position_at_end(check)
+        position = builder.phi(_INT64)
+        sums = [builder.phi(_VECTOR) for _ in range(SPAN // _WIDTH)]
+        builder.cbranch(builder.icmp_signed("<", position, end), loop, after)
+        builder.position_at_end(loop)
+        row = builder.sext(builder.load(builder.gep(data(3), [position])), _INT64)
+        weight = _splat(builder, builder.load(builder.gep(data(4), [position])))
+        values = _load(builder, builder.gep(start, [builder.mul(row, width)]), SPAN)
+        position.add_incoming(begin, before)
+        position.add_incoming(builder.add(position, _int(1)), loop)
+        for total, value in zip(sums, values, strict=True):
+            total.add_incoming(_zero(), before)
+            total.add_incoming(builder.call(add, [weight, value, total]), loop)
+        builder.branch(check)
+        builder.position_at_end(after)
+        _store(builder, sums, data(7))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@_in_llvm
 def reaching(typing, scores, first, threshold):  # type: ignore[no-untyped-def]
     """Return a bit, uint64, of each of COLUMNS scores that is at least the threshold."""
 
@@ -142,11 +187,7 @@ class Product:
     """The loop over the dimensions; `sums` are its vectors, one tuple per user."""
 
     def __init__(self, builder: Any, users: Any, items: Any, dim: Any) -> None:
-        name = f"llvm.fmuladd.v{_WIDTH}f32"
-        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-        self.multiply_add = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
-            builder.module, kind, name
-        )
+        self.multiply_add = _multiply_add(builder)
         before = builder.block
         loop, after = (builder.append_basic_block(name) for name in ("dimension", "product"))
         builder.branch(loop)
@@ -177,6 +218,13 @@ def _int(value: int) -> Any:
     return ir.Constant(_INT64, value)
 
 
+def _multiply_add(builder: Any) -> Any:
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    return cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+        builder.module, kind, f"llvm.fmuladd.v{_WIDTH}f32"
+    )
+
+
 def _zero() -> Any:
     return ir.Constant(_VECTOR, [0.0] * _WIDTH)
 
@@ -193,10 +241,10 @@ def _vector_at(builder: Any, place: Any) -> Any:
     return builder.bitcast(place, _VECTOR.as_pointer())
 
 
-def _load(builder: Any, start: Any) -> list[Any]:
-    """Return COLUMNS floats as vectors."""
+def _load(builder: Any, start: Any, columns: int = COLUMNS) -> list[Any]:
+    """Return consecutive floats as vectors."""
     values = []
-    for v in range(_VECTORS):
+    for v in range(columns // _WIDTH):
         place = builder.gep(start, [_int(v * _WIDTH)])
         values.append(builder.load(_vector_at(builder, place)))
         values[-1].align = 4
@@ -204,7 +252,7 @@ def _load(builder: Any, start: Any) -> list[Any]:
 
 
 def _store(builder: Any, values: Any, start: Any) -> None:
-    """Write vectors as COLUMNS floats."""
+    """Write vectors as consecutive floats."""
     for v, value in enumerate(values):
         place = builder.gep(start, [_int(v * _WIDTH)])
         builder.store(value, _vector_at(builder, place)).align = 4

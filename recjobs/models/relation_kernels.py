@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recjobs.kernels import compiled
+from recjobs.panels import SPAN, sum_rows
 
 
 @compiled
@@ -24,11 +25,12 @@ def score_sparse(
         line = out[row]
         line[:] = 0
         for p in range(indptr[users[row]], indptr[users[row] + 1]):
-            for q in range(w_indptr[items[p]], w_indptr[items[p] + 1]):
-                line[w_items[q]] += weight[p] * w_value[q]
+            begin, end = w_indptr[items[p]], w_indptr[items[p] + 1]
+            columns, values = w_items[begin:end], w_value[begin:end]
+            for q in range(len(columns)):
+                line[columns[q]] += weight[p] * values[q]
         for column in range(len(line)):
-            if line[column] == 0:
-                line[column] = -np.inf
+            line[column] = line[column] if line[column] != 0 else -np.inf
 
 
 @compiled
@@ -38,18 +40,36 @@ def score_dense(
     items: npt.NDArray[np.int32],
     weight: npt.NDArray[np.float32],
     matrix: npt.NDArray[np.float32],
-    tile: int,
+    item_of: npt.NDArray[np.int32],
     out: npt.NDArray[np.float32],
 ) -> None:
-    """Write ``X[users] @ W`` for sparse X and dense W, by tiles of columns that stay in cache."""
+    """Write ``X[users] @ W`` for sparse X and dense W, by columns of W that stay in cache.
+
+    Args:
+        users: The user of each row, ``(n_rows,)``.
+        indptr: Of X, ``(n_users + 1,)``.
+        items: The columns of X.
+        weight: The values of X.
+        matrix: W, ``(n_active, n_active)``, contiguous.
+        item_of: Where each column of W goes, ``(n_active,)``.
+        out: ``(n_rows, n_items)``; only those columns are written.
+    """
     width = matrix.shape[1]
-    for start in range(0, width, tile):
-        stop = min(start + tile, width)
+    flat = matrix.ravel()
+    total = np.empty(SPAN, dtype=np.float32)
+    for start in range(0, width, SPAN):
+        # The last columns overlap with those before: what is read is always within W.
+        first = max(0, min(start, width - SPAN))
         for row in range(len(users)):
-            line = out[row, start:stop]
-            line[:] = 0
-            for p in range(indptr[users[row]], indptr[users[row] + 1]):
-                line += weight[p] * matrix[items[p], start:stop]
+            begin, end = indptr[users[row]], indptr[users[row] + 1]
+            if width >= SPAN:
+                sum_rows(flat, first, width, items, weight, begin, end, total)
+            else:
+                total[:] = 0
+                for p in range(begin, end):
+                    total[:width] += weight[p] * matrix[items[p]]
+            for column in range(min(SPAN, width)):
+                out[row, item_of[first + column]] = total[column]
 
 
 @compiled

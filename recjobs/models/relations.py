@@ -149,9 +149,6 @@ class DenseItemItem:
     item_of: Int32Array
     n_items: int
 
-    #: Columns of W that are visited at a time: a tile of the users' scores stays in cache.
-    TILE = 256
-
     def scores(self, users: Int32Array) -> Float32Array:
         """Return scores float32 ``(b, n_items)``; -inf for items outside training."""
         from recjobs.models import relation_kernels
@@ -160,11 +157,9 @@ class DenseItemItem:
         out = np.full((len(users), self.n_items), -np.inf, dtype=np.float32)
 
         def work(rows: slice) -> None:
-            scores = np.empty((rows.stop - rows.start, len(self.item_of)), dtype=np.float32)
             relation_kernels.score_dense(
-                users[rows], x.indptr, x.indices, x.data, self.weights, self.TILE, scores
+                users[rows], x.indptr, x.indices, x.data, self.weights, self.item_of, out[rows]
             )
-            out[rows, self.item_of] = scores
 
         over_rows(work, len(users), TILE_USERS)
         return out
