@@ -1,15 +1,16 @@
 """Arrow to Postgres by COPY BINARY, encoded column by column, never row by row in Python.
 
-Every field of the format is its length, big-endian, then its bytes. A column becomes one Arrow
-array of such fields (`_fields`): numbers and uuid from a fixed-width numpy array, text and lists
-from their offsets. Arrow then joins the columns' fields row by row, and its data buffer is the
-stream. A batch is encoded while the one before it is on its way: memory follows the batch.
+Every field of the format is its length, big-endian, then its bytes. A column becomes its values'
+bytes one after the other (`_Bytes`), and `copy_kernels` puts them into the rows. A batch is encoded
+while the one before it is on its way: memory follows the batch.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -45,6 +46,7 @@ _NULL: Final = -1
 _HYPHENS: Final = (8, 13, 18, 23)  # in a uuid's text
 
 Bytes = npt.NDArray[np.uint8]
+_Chunk = bytes | memoryview
 
 
 def copy_in(
@@ -67,23 +69,28 @@ def copy_in(
     """
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(table, names)
-    stream = _Stream(_encoded(batches, columns))
-    with connection.cursor() as cursor:
+    with ThreadPoolExecutor(1) as pool, connection.cursor() as cursor:
+        stream = _Stream(_ahead(_encoded(batches, columns), pool))
         cursor.copy_expert(statement, stream, size=_READ_BYTES)
         return int(cursor.rowcount)
 
 
 def encode(batch: pa.RecordBatch, columns: Mapping[str, str]) -> memoryview:
     """Return a batch's rows as they stand in the stream, without its header and trailer."""
-    count = pa.scalar(len(columns).to_bytes(2, "big"), pa.large_binary())
-    fields = [_fields(batch.column(name), type_) for name, type_ in columns.items()]
-    rows = pc.binary_join_element_wise(count, *fields, pa.scalar(b"", pa.large_binary()))
-    return _content(rows)
+    fields = [_field(batch.column(name), type_) for name, type_ in columns.items()]
+    sizes = sum((field.sizes for field in fields), np.full(len(batch), 2, dtype=np.int64))
+    ends = np.cumsum(sizes)
+    out = np.empty(int(sizes.sum()), dtype=np.uint8)
+    at = ends - sizes
+    count = len(columns).to_bytes(2, "big")
+    out[at], out[at + 1] = count[0], count[1]
+    at += 2 + out.ctypes.data
+    for field in fields:
+        field.put(at)
+    return out.data
 
 
-def _encoded(
-    batches: Iterable[pa.RecordBatch], columns: Mapping[str, str]
-) -> Iterator[bytes | memoryview]:
+def _encoded(batches: Iterable[pa.RecordBatch], columns: Mapping[str, str]) -> Iterator[_Chunk]:
     yield _HEADER
     for batch in batches:
         if len(batch):
@@ -91,52 +98,100 @@ def _encoded(
     yield _TRAILER
 
 
-def _fields(column: pa.Array, type_: str) -> pa.LargeBinaryArray:
+@dataclass(frozen=True, slots=True)
+class _Bytes:
+    """Values one after the other.
+
+    Attributes:
+        ends: Where each ends, after a 0, int64 ``(n + 1,)``; a null is empty.
+        data: Their bytes, uint8.
+        known: False for a null, bool ``(n,)``.
+    """
+
+    ends: npt.NDArray[np.int64]
+    data: Bytes
+    known: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, column: pa.Array, type_: str) -> _Bytes:
+        known: npt.NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
+        if type_ == "text":
+            data, lengths = _text_bytes(column)
+            return cls(_ends(np.where(known, lengths, 0)), data, known)
+        values = _uuids(column) if type_ == "uuid" else _numbers(column, _BIG_ENDIAN[type_])
+        if not known.all():
+            values = values[known]
+        return cls(_ends(np.where(known, values.dtype.itemsize, 0)), values.view(np.uint8), known)
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Bytes of each field, its length among them."""
+        return 4 + np.diff(self.ends)
+
+    def put(self, at: npt.NDArray[np.int64]) -> None:
+        """Put a field into each row; see `copy_kernels.put_values`."""
+        from recjobs.copy_kernels import put_values
+
+        put_values(at, self.ends, self.data.ctypes.data, self.known)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """Arrays one after the other.
+
+    Attributes:
+        elements: Of all arrays.
+        bounds: The first of each, and their number, int64 ``(n + 1,)``.
+        lengths: Bytes of each array, -1 for a null, int64 ``(n,)``.
+        heads: int32, ``(n, 5)``; see `copy_kernels.put_lists`.
+    """
+
+    elements: _Bytes
+    bounds: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    heads: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, column: pa.ListArray, type_: str) -> _Lists:
+        counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        flat = column.flatten()
+        elements, bounds = _Bytes.of(flat, type_), _ends(counts)
+        contents = np.diff(_ends(elements.sizes)[bounds])
+        known = column.is_valid().to_numpy(zero_copy_only=False)
+        heads = np.empty((len(column), 5), dtype=np.int32)
+        heads[:] = (0, flat.null_count > 0, OIDS[type_], 0, 1)
+        heads[:, 0], heads[:, 3] = counts > 0, counts
+        lengths = np.where(known, np.where(counts > 0, 20, 12) + contents, _NULL)
+        return cls(elements, bounds, lengths, heads)
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Bytes of each field, its length among them."""
+        return 4 + np.maximum(self.lengths, 0)
+
+    def put(self, at: npt.NDArray[np.int64]) -> None:
+        """Put a field into each row; see `copy_kernels.put_lists`."""
+        from recjobs.copy_kernels import put_lists
+
+        elements = self.elements
+        put_lists(
+            at, self.lengths, self.heads, self.bounds,
+            elements.ends, elements.data.ctypes.data, elements.known,
+        )  # fmt: skip
+
+
+def _ahead(chunks: Iterator[_Chunk], pool: ThreadPoolExecutor) -> Iterator[_Chunk]:
+    """Yield each chunk while the pool makes the next."""
+    coming = pool.submit(next, chunks, None)
+    while (chunk := coming.result()) is not None:
+        coming = pool.submit(next, chunks, None)
+        yield chunk
+
+
+def _field(column: pa.Array, type_: str) -> _Bytes | _Lists:
     if type_.endswith("[]"):
-        return _lists(column, type_.removesuffix("[]"))
-    if type_ == "text":
-        return _texts(column)
-    return _fixed(column, type_)
-
-
-def _fixed(column: pa.Array, type_: str) -> pa.LargeBinaryArray:
-    """Return fields of a fixed width, a null cut to its length of -1."""
-    values = _uuids(column) if type_ == "uuid" else _numbers(column, _BIG_ENDIAN[type_])
-    width, known = values.dtype.itemsize, _known(column)
-    rows = np.empty(len(column), dtype=[("length", ">i4"), ("value", values.dtype)])
-    rows["length"] = np.where(known, width, _NULL)
-    rows["value"] = values
-    return _ragged(rows.view(np.uint8).reshape(-1, 4 + width), np.where(known, 4 + width, 4))
-
-
-def _texts(column: pa.Array) -> pa.LargeBinaryArray:
-    contents = pc.fill_null(column.cast(pa.large_string()), "").cast(pa.large_binary())
-    sizes = pc.binary_length(contents).to_numpy(zero_copy_only=False)
-    lengths = np.where(_known(column), sizes, _NULL).astype(">i4")
-    prefix = _ragged(lengths.view(np.uint8).reshape(-1, 4), np.full(len(column), 4))
-    return pc.binary_join_element_wise(prefix, contents, pa.scalar(b"", pa.large_binary()))
-
-
-def _lists(column: pa.Array, type_: str) -> pa.LargeBinaryArray:
-    """Return arrays: dimensions, has-nulls, OID; then length and lower bound; then the elements."""
-    sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-    elements = column.flatten()
-    fields = _fields(elements, type_)
-    starts = np.frombuffer(fields.buffers()[1], dtype=np.int64)[: len(fields) + 1]
-    offsets = starts[np.concatenate([[0], np.cumsum(sizes)])]
-    contents = _binary(offsets, fields.buffers()[2])
-
-    filled, known = sizes > 0, _known(column)
-    head = np.empty((len(column), 6), dtype=">i4")
-    head[:, 0] = np.where(known, np.where(filled, 20, 12) + np.diff(offsets), _NULL)
-    head[:, 1] = filled
-    head[:, 2] = elements.null_count > 0
-    head[:, 3] = OIDS[type_]
-    head[:, 4] = sizes
-    head[:, 5] = 1
-    kept = np.where(known, np.where(filled, 24, 16), 4)
-    heads = _ragged(head.view(np.uint8), kept)
-    return pc.binary_join_element_wise(heads, contents, pa.scalar(b"", pa.large_binary()))
+        return _Lists.of(column, type_.removesuffix("[]"))
+    return _Bytes.of(column, type_)
 
 
 def _numbers(column: pa.Array, dtype: str) -> npt.NDArray[Any]:
@@ -150,7 +205,7 @@ def _uuids(column: pa.Array) -> npt.NDArray[Any]:
     text = pc.fill_null(column.cast(pa.large_string()), "0" * 8 + "-0000" * 3 + "-" + "0" * 12)
     if not pc.all(pc.equal(pc.binary_length(text), 36)).as_py() and len(text):
         raise DataError("ids of type uuid: expected 36 characters each, as in Postgres's own text")
-    letters = np.frombuffer(_content(text), dtype=np.uint8).reshape(-1, 36)
+    letters = _text_bytes(text)[0].reshape(-1, 36)
     halves = _HEX[np.delete(letters, _HYPHENS, axis=1)]
     if (halves > 15).any() or (letters[:, _HYPHENS] != ord("-")).any():
         raise DataError("ids of type uuid: expected hexadecimal digits and hyphens")
@@ -168,36 +223,26 @@ def _hex_values() -> Bytes:
 _HEX: Final = _hex_values()
 
 
-def _known(column: pa.Array) -> npt.NDArray[np.bool_]:
-    known: npt.NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
-    return known
+def _text_bytes(column: pa.Array) -> tuple[Bytes, npt.NDArray[np.int64]]:
+    """Return the bytes of all texts, one after the other, and the length of each; 0 of a null."""
+    texts = pc.fill_null(column.cast(pa.large_string()), "")
+    if not len(texts):
+        return np.empty(0, dtype=np.uint8), np.empty(0, dtype=np.int64)
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    content = np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]]
+    return content, np.diff(ends)
 
 
-def _ragged(rows: Bytes, kept: npt.NDArray[Any]) -> pa.LargeBinaryArray:
-    """Return the first ``kept[i]`` bytes of each row of ``(n, width)`` bytes."""
-    width = rows.shape[1]
-    flat = rows.reshape(-1) if (kept == width).all() else rows[np.arange(width) < kept[:, None]]
-    return _binary(np.concatenate([[0], np.cumsum(kept)]), pa.py_buffer(np.ascontiguousarray(flat)))
-
-
-def _binary(offsets: npt.NDArray[Any], data: pa.Buffer | None) -> pa.LargeBinaryArray:
-    buffers = [None, pa.py_buffer(offsets.astype(np.int64)), data or pa.py_buffer(b"")]
-    return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
-
-
-def _content(array: pa.LargeBinaryArray) -> memoryview:
-    """Return the bytes of all elements, one after the other."""
-    if not len(array):
-        return memoryview(b"")
-    _, offsets, data = array.buffers()
-    first, last = np.frombuffer(offsets, np.int64)[[array.offset, array.offset + len(array)]]
-    return memoryview(data)[int(first) : int(last)] if data else memoryview(b"")
+def _ends(lengths: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    ends: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    return ends
 
 
 class _Stream(io.RawIOBase):
     """A file to read from, as the driver wants one, over chunks of bytes."""
 
-    def __init__(self, chunks: Iterator[bytes | memoryview]) -> None:
+    def __init__(self, chunks: Iterator[_Chunk]) -> None:
         self._chunks = chunks
         self._rest = memoryview(b"")
 

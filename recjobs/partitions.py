@@ -23,8 +23,8 @@ from recjobs.index import arrow_type
 from recjobs.progress import Progress, silent
 
 Parent = Literal["top_n_list", "top_n_archive"]
-#: Rows that are encoded at once.
-BATCH_ROWS: Final = 8192
+#: Rows that are encoded at once: about what fits a processor's cache.
+BATCH_ROWS: Final = 2048
 
 
 def id_types(connection: db.PgConnection, schema: str) -> tuple[IdType, IdType]:

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import extending, types
-from numba.core import cgutils
 
 from recjobs.kernels import compiled
+from recjobs.memory import copy
 
 Bytes = npt.NDArray[np.uint8]
 _intrinsic: Any = extending.intrinsic
-_I64, _I32, _BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
+_I64, _I32 = ir.IntType(64), ir.IntType(32)
 
 
 @_intrinsic
@@ -43,18 +43,6 @@ def _free(typingctx: Any, function: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), emit
-
-
-@_intrinsic
-def _copy(typingctx: Any, target: Any, origin: Any, size: Any) -> Any:
-    """``memcpy`` between addresses."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        to, of = (builder.inttoptr(address, _BYTE.as_pointer()) for address in args[:2])
-        cgutils.raw_memcpy(builder, to, of, args[2], 1)  # type: ignore[no-untyped-call]
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), emit
 
 
 @compiled
@@ -92,7 +80,7 @@ def drain(
             row[1] = length
         if used + row[1] > size:
             return used, 0
-        _copy(buffer_at + used, row[0], row[1])
+        copy(buffer_at + used, row[0], row[1])
         _free(free, row[0])
         used += row[1]
         row[1] = 0
