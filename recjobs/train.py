@@ -28,7 +28,9 @@ from recjobs.progress import Progress
 from recjobs.split import Split
 
 #: Of the epochs that a cold fit takes.
-_WARM_SHARE: Final = 0.25
+_WARM_SHARE: Final = 0.4
+#: Of the parent's weights; see `recjobs.models.warm`.
+_KEPT: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def _fit_warm(
     known: TrainingSet, parent: Parent, settings: Settings, progress: Progress
 ) -> tuple[Model, History]:
     model = _make(settings)
-    model.start = Start.of(parent.model, parent.users, parent.items, known)
+    model.start = Start.of(parent.model, parent.users, parent.items, known, _KEPT)
     epochs = max(1, round(_WARM_SHARE * parent.best_epoch))
     return model, model.fit(known, epochs=epochs, progress=progress)
 

@@ -157,8 +157,9 @@ class ModelContract:
         still = self.started(parent, board, board, learning_rate=1e-12)
         still.fit(board, epochs=1)
         np.testing.assert_allclose(self.scores(still), self.scores(parent), atol=1e-4)
-        warm = self.started(parent, board, board).fit(board, epochs=1).epochs
-        assert warm[0].loss < cold[0].loss
+        for kept in (1.0, 0.5):
+            warm = self.started(parent, board, board, kept=kept).fit(board, epochs=1).epochs
+            assert warm[0].loss < cold[0].loss
 
     def test_a_start_is_matched_by_raw_id(self, tmp_path: Path) -> None:
         """A user and an item are gone, others are new and come first in the indexes."""
@@ -230,11 +231,16 @@ class ModelContract:
             pytest.skip("it does not start from another's weights")
 
     def started(
-        self, parent: models.Model, theirs: TrainingSet, train: TrainingSet, **params: Any
+        self,
+        parent: models.Model,
+        theirs: TrainingSet,
+        train: TrainingSet,
+        kept: float = 1.0,
+        **params: Any,
     ) -> models.Model:
         """An unfitted model that will start from another, of another seed."""
         model = models.make(self.name, {**self.params, **params}, seed=4, threads=2)
-        model.start = Start.of(parent, theirs.users, theirs.items, train)
+        model.start = Start.of(parent, theirs.users, theirs.items, train, kept)
         return model
 
     def scores(self, model: models.Model) -> Float32Array:

@@ -56,10 +56,15 @@ class RatingsTrainer:
         ]
         user_bias = their_users[:, -2] - np.float32(self._ratings.mean)
         for fit, p, q in zip(self._fits, *parts, strict=True):
-            theirs = (p, user_bias, q, their_items[:, -1])
-            places = (start.users, start.users, start.items, start.items)
-            initial = fit.weights.arrays()
-            fit.weights.put([moved(*row) for row in zip(initial, theirs, places, strict=True)])
+            users, own_bias, items, item_bias = fit.weights.arrays()
+            fit.weights.put(
+                [
+                    start.rows(users, p, start.users),
+                    moved(own_bias, user_bias, start.users),
+                    start.rows(items, q, start.items),
+                    moved(item_bias, their_items[:, -1], start.items),
+                ]
+            )
 
     def rest(self) -> Arrays:
         """Return nothing: the vectors tell all; see `Model.rest`."""

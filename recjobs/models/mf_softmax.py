@@ -76,7 +76,8 @@ class SoftmaxTrainer:
         rest, place = start.model.rest, start.items[self._groups.item_of]
         if rest["share_weight"].shape == share_weight.shape:  # else the bias means something else
             bias, share_weight = moved(bias, rest["bias"], place), rest["share_weight"]
-        users, items = moved(users, their_users, start.users), moved(items, their_items, place)
+        users = start.rows(users, their_users, start.users)
+        items = start.rows(items, their_items, place)
         self._weights.put([users, items, bias, share_weight])
 
     def rest(self) -> Arrays:

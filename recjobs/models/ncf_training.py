@@ -41,9 +41,11 @@ class _Trainer:
         """Begin with another fit's weights where it has them."""
         network, rest = start.model.network, start.model.rest
         for name in ("first", "second", "output", "product"):
-            self._layer(name).set_weights(network.get_layer(name).get_weights())
-        kernel, bias = self._layer("output").get_weights()
-        self._layer("output").set_weights([kernel, bias - np.float32(self._constant)])
+            layer, theirs = self._layer(name), network.get_layer(name).get_weights()
+            if name == "output":
+                theirs[1] = theirs[1] - np.float32(self._constant)
+            initial = [start.mixed(*pair) for pair in zip(layer.get_weights(), theirs, strict=True)]
+            layer.set_weights(initial)
         rows = {name: network.get_layer(name).get_weights()[0] for name in _ROWS}
         if rest["share_weight"].shape == self._share_weight.shape:  # else biases mean other things
             rows["item_bias"] = rest["item_bias"]
@@ -51,7 +53,8 @@ class _Trainer:
         for name, theirs in rows.items():
             layer = self._layer(name)
             place = start.users if name.startswith("user") else start.items
-            layer.set_weights([moved(layer.get_weights()[0], theirs, place)])
+            mixed = moved if name.endswith("bias") else start.rows
+            layer.set_weights([mixed(layer.get_weights()[0], theirs, place)])
 
     def rest(self) -> Arrays:
         """Return the parts of the biases; see `Model.rest`."""

@@ -21,7 +21,7 @@ from recjobs.models.base import Arrays, BlockModel, History
 from recjobs.models.relations import ItemVectors
 from recjobs.models.sequence_batches import Histories
 from recjobs.models.sequence_training import ITEMS, SequenceTrainer
-from recjobs.models.warm import moved
+from recjobs.models.warm import Start, moved
 from recjobs.progress import Progress, silent
 from recjobs.topn import TILE_USERS, over_rows
 
@@ -113,7 +113,7 @@ class SequenceModel(BlockModel):
         self._histories = Histories.of(train, item_of, self.settings.length)
         weights = self._initial(len(item_of), np.random.default_rng(self.seed))
         if self.start is not None:
-            weights = _started(weights, self.start.model, self.start.items[item_of])
+            weights = _started(weights, self.start, item_of)
         trainer = SequenceTrainer(
             tf,
             keras,
@@ -220,10 +220,12 @@ class SequenceModel(BlockModel):
 
 
 def _started(
-    initial: dict[str, Float32Array], parent: SequenceModel, place: Int32Array
+    initial: dict[str, Float32Array], start: Start, item_of: Int32Array
 ) -> dict[str, Float32Array]:
-    """Return another fit's weights; an item that it does not know keeps its own."""
-    return {**parent.weights, ITEMS: moved(initial[ITEMS], parent.weights[ITEMS], place)}
+    """Return weights to start with; an item that the other fit does not know keeps its own."""
+    theirs = start.model.weights
+    items = moved(initial[ITEMS], theirs[ITEMS], start.items[item_of])
+    return {name: start.mixed(initial[name], {**theirs, ITEMS: items}[name]) for name in initial}
 
 
 def last_places(tf: Any, x: Any, length: Any) -> Any:

@@ -91,12 +91,13 @@ class TowerTrainer:
             ("liked", self._content, items),
             ("own", self._own, users),
         ):
-            own[name] = _mapping(features, rest[name], of_all, own[name])
+            mapping = _mapping(features, rest[name], of_all, own[name])
+            own[name] = start.mixed(own[name], mapping)
         users = np.where(rest["learned_users"][users], users, np.int32(-1))
         items = items[self._groups.item_of]
         items = np.where(rest["learned_items"][items], items, np.int32(-1))
-        own["users"] = moved(own["users"], rest["users"], users)
-        own["items"] = moved(own["items"], rest["items"], items)
+        own["users"] = start.rows(own["users"], rest["users"], users)
+        own["items"] = start.rows(own["items"], rest["items"], items)
         if rest["share_weight"].shape == own["share_weight"].shape:  # else biases mean other things
             own["bias"] = moved(own["bias"], rest["bias"], items)
             own |= {name: rest[name] for name in ("share_weight", "expected", "new")}

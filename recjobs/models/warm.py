@@ -1,4 +1,9 @@
-"""Warm start: an earlier fit's weights as the start of another, their rows matched by raw id."""
+"""Warm start: an earlier fit's weights as the start of another, their rows matched by raw id.
+
+Weights that were trained to their best overfit where they are trained on. So a start can be a mix
+of theirs and of the initial, random ones: what they know is kept in which way they point, and there
+is room to learn again. Ash and Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +26,18 @@ class Start:
             learn.
         items: Its index of each item of the set, int32 ``(n_items,)``; -1 for what it did not
             learn.
+        kept: The share of its weights in the start, above 0 and at most 1; biases are kept whole.
     """
 
     model: Any
     users: Int32Array
     items: Int32Array
+    kept: float = 1.0
 
     @classmethod
-    def of(cls, model: Any, users: Index, items: Index, train: TrainingSet) -> Self:
+    def of(
+        cls, model: Any, users: Index, items: Index, train: TrainingSet, kept: float = 1.0
+    ) -> Self:
         """Match by raw id.
 
         Args:
@@ -36,12 +45,30 @@ class Start:
             users: Its index of users.
             items: Its index of items.
             train: What is to be learned from.
+            kept: See the class.
         """
         return cls(
             model,
             _known(users.encode(train.users.ids), model.known_users),
             _known(items.encode(train.items.ids), model.known_items),
+            kept,
         )
+
+    def mixed(self, initial: Float32Array, theirs: Float32Array) -> Float32Array:
+        """Return weights to start with, both of one shape."""
+        kept = np.float32(self.kept)
+        mix: Float32Array = kept * theirs + (1 - kept) * initial
+        return mix
+
+    def rows(self, initial: Float32Array, theirs: Float32Array, place: Int32Array) -> Float32Array:
+        """Return rows to start with: a mix where there are theirs, and else the initial ones.
+
+        Args:
+            initial: ``(n, dim)``.
+            theirs: Rows of the other fit, ``(their_n, dim)``.
+            place: Which of them each row is, int32 ``(n,)``; -1 for none.
+        """
+        return self.mixed(initial, moved(initial, theirs, place))
 
 
 def moved(initial: Float32Array, theirs: Float32Array, place: Int32Array) -> Float32Array:

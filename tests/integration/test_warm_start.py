@@ -58,7 +58,7 @@ def test_nights_start_from_the_one_before_and_one_in_so_many_from_scratch(shop: 
         assert found(run, "train")["control"] is (run is nights[3])
         assert ("warm start" in models_judged(run)) is (run is nights[3])
     best, epochs = found(nights[0], "train")["best_epoch"], found(nights[2], "train")["epochs"]
-    assert epochs == found(nights[2], "refit")["epochs"] == max(1, round(0.25 * best))
+    assert epochs == found(nights[2], "refit")["epochs"] == max(1, round(0.4 * best))
     assert found(nights[2], "train")["best_epoch"] == best
 
     assert "It was trained from scratch.</p>" in page(nights[0])

@@ -168,7 +168,7 @@ def parent(monkeypatch: pytest.MonkeyPatch, log: Interactions) -> train.Parent:
     model = models.make("heir", {}, seed=1, threads=1)
     model.known_users = np.ones(len(log.users), dtype=np.bool_)
     model.known_items = np.arange(len(log.items)) != 2
-    return train.Parent(model, log.users, log.items, 12)
+    return train.Parent(model, log.users, log.items, 8)
 
 
 def test_a_warm_night_is_fitted_once_on_all_training_rows_without_validation(
@@ -183,8 +183,8 @@ def test_a_warm_night_is_fitted_once_on_all_training_rows_without_validation(
     assert start.users.tolist() == list(range(len(log.users)))
     assert start.items.tolist() == [n if n != 2 else -1 for n in range(len(log.items))]
     # The next night's epochs are a share of the cold fit's too, and not of this one's.
-    assert (out.summary["best_epoch"], out.summary["epochs"]) == (12, 3)
-    train.refit(log, AS_OF, 12, {}, settings_of(), out, silent, parent=parent)
+    assert (out.summary["best_epoch"], out.summary["epochs"]) == (8, 3)
+    train.refit(log, AS_OF, 8, {}, settings_of(), out, silent, parent=parent)
     assert Recorder.fits[1:] == [(len(log), None, 3)]
 
 
