@@ -18,6 +18,8 @@ from recjobs.panels import COLUMNS, ROWS, lowest_bit, reaching, score_panel
 _LOOK: Final = 8
 #: More than what rounding next to zero adds to a score, 2^-149 for each dimension.
 _TINY: Final = 1e-37
+#: The most keys that are ordered by counting.
+_COUNTED: Final = 256
 _LEAST: Final = np.finfo(np.float32).min
 _NO_KEY: Final = np.iinfo(np.int64).min
 _MINUS_ZERO: Final = np.iinfo(np.int32).min
@@ -270,9 +272,14 @@ def _write_best(
     if len(keys) > n:
         _keep_largest(keys, n)
     kept = keys[:n]
-    kept.sort()
     bits = best_score.view(np.int32)
+    if len(kept) > _COUNTED:
+        kept.sort()
     for place in range(len(kept)):
-        key = kept[len(kept) - 1 - place]
-        best_item[place] = np.int32(_ITEMS - (key & _ITEMS))
-        bits[place] = _score_bits(key)
+        key, rank = kept[place], len(kept) - 1 - place
+        if len(kept) <= _COUNTED:  # no two are equal, and counting is one vector loop
+            rank = 0
+            for other in range(len(kept)):
+                rank += kept[other] > key
+        best_item[rank] = np.int32(_ITEMS - (key & _ITEMS))
+        bits[rank] = _score_bits(key)
