@@ -57,6 +57,24 @@ def expected_popularity(items: Float32Array, count: Int64Array, l2: float) -> Fl
     return expected
 
 
+def nearest_mapping(
+    features: Float32Array, theirs: Float32Array, place: Int32Array, initial: Float32Array
+) -> Float32Array:
+    """Return the weights that make of features most nearly what another fit made of its own.
+
+    Args:
+        features: ``(n, dim)``.
+        theirs: What it made of each row of its own, ``(their_n, width)``.
+        place: Its row of each, int32 ``(n,)``; -1 for none.
+        initial: Where there is nothing to go by, ``(dim, width)``.
+    """
+    rows = place >= 0
+    if not (rows.any() and features.shape[1]):
+        return initial
+    found: Float32Array = np.linalg.lstsq(features[rows], theirs[place[rows]], rcond=None)[0]
+    return found.astype(np.float32)
+
+
 class Histories:
     """Means of item features over users' histories, or over a random part of the items in them.
 

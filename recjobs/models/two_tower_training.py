@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from recjobs.dataset import Float32Array, Int32Array, TrainingSet
+from recjobs.dataset import Float32Array, TrainingSet
 from recjobs.models.base import Arrays, with_biases
 from recjobs.models.groups import Batch, Groups
 from recjobs.models.training import Weights, start_keras
-from recjobs.models.two_tower_inputs import Histories, dense_features, expected_popularity
+from recjobs.models.two_tower_inputs import (
+    Histories,
+    dense_features,
+    expected_popularity,
+    nearest_mapping,
+)
 from recjobs.models.warm import Start, moved
 
 if TYPE_CHECKING:
@@ -91,7 +96,7 @@ class TowerTrainer:
             ("liked", self._content, items),
             ("own", self._own, users),
         ):
-            mapping = _mapping(features, rest[name], of_all, own[name])
+            mapping = nearest_mapping(features, rest[name], of_all, own[name])
             own[name] = start.mixed(own[name], mapping)
         users = np.where(rest["learned_users"][users], users, np.int32(-1))
         items = items[self._groups.item_of]
@@ -159,24 +164,6 @@ class TowerTrainer:
     def keep(self) -> Callable[[], None]:
         """Copy the weights, and return a function that puts them back."""
         return self._weights.keep()
-
-
-def _mapping(
-    features: Float32Array, theirs: Float32Array, place: Int32Array, initial: Float32Array
-) -> Float32Array:
-    """Return the weights that make of features most nearly what another fit made of its own.
-
-    Args:
-        features: ``(n, dim)``.
-        theirs: What it made of each row of its own, ``(their_n, width)``.
-        place: Its row of each, int32 ``(n,)``; -1 for none.
-        initial: Where there is nothing to go by, ``(dim, width)``.
-    """
-    rows = place >= 0
-    if not (rows.any() and features.shape[1]):
-        return initial
-    found: Float32Array = np.linalg.lstsq(features[rows], theirs[place[rows]], rcond=None)[0]
-    return found.astype(np.float32)
 
 
 def _variables(
