@@ -93,6 +93,15 @@ class Groups:
         return column, self._log_chance[column] + np.float32(np.log(n))
 
     @property
+    def counts(self) -> tuple[Int64Array, Int64Array]:
+        """Positives of each user ``(n_users,)`` and of each column ``(n_columns,)``."""
+        user = np.repeat(self._user, np.diff(self._indptr))
+        return (
+            np.bincount(user, minlength=len(self.known_users)),
+            np.bincount(self._column, minlength=len(self.item_of)),
+        )
+
+    @property
     def n_pairs(self) -> int:
         """Positives in all groups."""
         return len(self._column)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from recjobs.dataset import Float32Array, TrainingSet
+from recjobs.dataset import Float32Array, Int64Array, TrainingSet
 from recjobs.models.base import Arrays, with_biases
 from recjobs.models.groups import Groups
+from recjobs.models.spectral import spectral_start
 from recjobs.models.training import Weights, start_keras
 from recjobs.models.warm import Start, moved
 
@@ -46,12 +47,18 @@ class SoftmaxTrainer:
         items = keras.layers.Embedding(n_columns, settings.embedding_dim, normal)
         for layer in (users, items):
             layer.build()
+        if settings.start == "spectral":
+            of_users, of_items = spectral_start(
+                train.positives(), settings.embedding_dim, seed=seed, threads=threads
+            )
+            users.embeddings.assign(of_users)
+            items.embeddings.assign(of_items[groups.item_of])
         n_shares = groups.shares.shape[2]
         bias = keras.Variable(groups.first_bias)
         share_weight = keras.Variable(np.full(n_shares, 1 / n_shares, dtype=np.float32))
         variables = [users.embeddings, items.embeddings, bias, share_weight]
         self._weights = Weights(variables)
-        self._step = _step(tf, keras, variables, groups.shares, self._sampled, settings)
+        self._step = _step(tf, keras, variables, groups, self._sampled, settings)
 
     def run_epoch(self, number: int) -> float:
         """Train one epoch and return the mean loss."""
@@ -102,11 +109,21 @@ class SoftmaxTrainer:
         return self._weights.keep()
 
 
+def _l2(count: Int64Array, settings: MfSettings) -> Float32Array:
+    """Return the l2 that a vector gets with each of its interactions, given how many it has."""
+    l2 = _L2 if settings.l2 is None else settings.l2
+    if settings.l2_per == "interaction":
+        return np.full(len(count), l2, dtype=np.float32)
+    mean = count.sum() / np.count_nonzero(count)
+    each: Float32Array = (l2 * mean / np.maximum(count, 1)).astype(np.float32)
+    return each
+
+
 def _step(
     tf: Any,
     keras: Any,
     variables: list[Any],
-    shares: Float32Array,
+    groups: Groups,
     sampled: int,
     settings: MfSettings,
 ) -> Callable[..., Any]:
@@ -114,9 +131,9 @@ def _step(
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     optimizer.build(variables)
     users, items, bias, share_weight = (variable.value for variable in variables)
-    recent = tf.constant(shares)
-    l2 = _L2 if settings.l2 is None else settings.l2
-    correction = np.float32(np.log(max(shares.shape[1] - 1, 1) / max(sampled, 1)))
+    recent = tf.constant(groups.shares)
+    l2_of_user, l2_of_item = (tf.constant(_l2(count, settings)) for count in groups.counts)
+    correction = np.float32(np.log(max(len(groups.item_of) - 1, 1) / max(sampled, 1)))
 
     def loss_of(user: Any, time: Any, group: Any, column: Any, weight: Any, drawn: Any) -> Any:
         p = tf.gather(users, user)
@@ -133,8 +150,9 @@ def _step(
         positive = tf.reduce_sum(p * q, axis=1) + own_prior
         if sampled:  # the positive itself, and the sample scaled up to all the others
             partition = positive + tf.math.softplus(partition + correction - positive)
-        length = tf.reduce_sum(p * p + q * q, axis=1)
-        loss = partition - positive + l2 * length
+        length = tf.gather(tf.gather(l2_of_user, user), group) * tf.reduce_sum(p * p, axis=1)
+        length += tf.gather(l2_of_item, column) * tf.reduce_sum(q * q, axis=1)
+        loss = partition - positive + length
         return tf.reduce_sum(weight * loss) / tf.reduce_sum(weight)
 
     ints = tf.TensorSpec([None], tf.int32)

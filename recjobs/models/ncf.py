@@ -8,10 +8,11 @@ dense layers alone are slow to learn who likes what.
 drawn for each batch, half of them evenly and half by popularity, never stored, with the logQ
 correction; b_i moves with the item's recent popularity (see `recjobs.models.recency`).
 
-**Ratings.** Loss: squared error, with dropout after each dense layer and a learning rate that is
-halved after each epoch; predictions are clipped to the scale of the data.
+**Ratings.** Loss: squared error, with a learning rate that is halved after each epoch; predictions
+are clipped to the scale of the data.
 
-Both: l2 on the embeddings of each interaction, so that it counts per interaction; Adam.
+Both: l2 on the embeddings of each interaction, so that it counts per interaction; dropout after
+each dense layer; Adam.
 
 He, Liao, Zhang, Nie, Hu and Chua, "Neural Collaborative Filtering", WWW 2017; Yi et al.,
 "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019.
@@ -40,7 +41,8 @@ class NcfSettings(Section):
 
     embedding_dim: int = Field(default=50, ge=1)
     hidden: tuple[int, int] = (128, 64)  #: widths of the dense layers
-    dropout: float = Field(default=0.5, ge=0, lt=1)  #: after the dense layers; ratings only
+    #: after each dense layer, while training; default: none, and 0.5 for ratings
+    dropout: float | None = Field(default=None, ge=0, lt=1)
     l2: float = Field(default=0.03, ge=0)  #: on the embeddings, per interaction
     learning_rate: float = Field(default=0.003, gt=0)  #: Adam's
     batch_size: int | None = Field(default=None, ge=1)  #: interactions; default: by the data

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: What is left of the learning rate after an epoch on ratings: later epochs would overfit at it.
 _DECAY: Final = 0.5
+#: On ratings, where the settings leave it open.
+_DROPOUT: Final = 0.5
 #: Layers with a row per user or item, beside that of the items' biases.
 _ROWS: Final = ("user", "item", "user_bias")
 
@@ -33,6 +35,9 @@ class _Trainer:
     _share_weight: Any  # of the recent popularity in the item bias
 
     def __init__(self, keras: Any, train: TrainingSet, settings: NcfSettings, seed: int) -> None:
+        if settings.dropout is None:
+            dropout = _DROPOUT if train.feedback == "explicit" else 0.0
+            settings = settings.model_copy(update={"dropout": dropout})
         self._trained = build_network(keras, train.n_users, train.n_items, settings, seed=seed)
         self._finished = build_network(keras, train.n_users, train.n_items, settings, seed=seed)
         self._optimizer = keras.optimizers.Adam(settings.learning_rate)
@@ -203,7 +208,8 @@ def _softmax_step(
 
     def dense(p: Any, q: Any) -> Any:
         """Return the dense layers' score from the two parts of the first one's input."""
-        x = layer("second")(tf.nn.relu(p + q))
+        x = layer("first_dropout")(tf.nn.relu(p + q), training=True)
+        x = layer("second_dropout")(layer("second")(x), training=True)
         return layer("output")(x)[..., 0]
 
     def bias_of(column: Any, share: Any) -> Any:

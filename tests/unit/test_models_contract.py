@@ -69,6 +69,13 @@ class TestMf(ModelContract):
     misspelt = ("embedding_size", "embedding_dim")
 
 
+class TestMfOfSparseData(TestMf):
+    params: ClassVar[dict[str, Any]] = {
+        **TestMf.params, "epochs": 30, "start": "spectral", "l2_per": "vector"
+    }  # fmt: skip
+    misspelt = ("l2_pre", "l2_per")
+
+
 class TestMfRatings(ModelContract):
     name = "mf"
     feedback = "explicit"
@@ -80,6 +87,10 @@ class TestNcf(ModelContract):
     name = "ncf"
     params: ClassVar[dict[str, Any]] = {**_FACTORS, "learning_rate": 0.02, "l2": 0.01}
     misspelt = ("drop_out", "dropout")
+
+
+class TestNcfWithDropout(TestNcf):
+    params: ClassVar[dict[str, Any]] = {**TestNcf.params, "dropout": 0.3}
 
 
 class TestNcfRatings(ModelContract):
