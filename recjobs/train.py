@@ -81,10 +81,10 @@ def train(
     started = time.perf_counter()
     known = training_set(log, split.training, split.cutoff, settings.feedback)
     if parent is not None and control:
-        warm, _ = _fit_warm(known, parent, settings, _part(progress, 0.9, 1.0))
+        warm, _ = _fit_warm(known, parent, settings, _part(progress, 0.0, 0.2))
         warm.save(out.folder / "warm")
         out.summary["warm_seconds"] = round(time.perf_counter() - started, 3)
-        started = time.perf_counter()
+        started, progress = time.perf_counter(), _part(progress, 0.2, 1.0)
     if parent is not None and not control:
         model, history = _fit_warm(known, parent, settings, progress)
         best_epoch: int | None = parent.best_epoch

@@ -193,7 +193,8 @@ class _Page:
             return (
                 f"It was trained from scratch, as one night in {self.settings.train.cold_every}: "
                 f"“{WARM_START}” among the models above is what the weights of {parent} would "
-                "have given."
+                f"have given, in {plots.duration(found['warm_seconds'])} of training instead of "
+                f"{plots.duration(found['fit_seconds'])}."
             )
         if found.get("why_cold"):
             return f"It was trained from scratch, not from the weights of {parent}: " + (

@@ -67,7 +67,7 @@ class Case:
 
 
 #: Of a size that five nights are trained twice within the hour.
-_SMALL = {"length": 32, "embedding_dim": 32, "epochs": 12}
+_SMALL = {"length": 32, "embedding_dim": 32, "epochs": 10}
 
 CASES = {
     "movietweetings": Case(
@@ -76,6 +76,7 @@ CASES = {
         MICROSECONDS_PER_DAY,
         {"kind": "global_time", "days": 7.0},
         {"mf": {}, "two_tower": {}},
+        {"two_tower": 2},
     ),
     "ml-1m": Case(
         "ML-1M, nights 1% of the rows apart, each user's last choice held out",

@@ -49,6 +49,7 @@ class Recorder(Popular):
     ) -> History:
         self.fits.append((train.n_pairs, validation and validation.n_pairs, epochs))
         super().fit(train)
+        progress(1.0)
         number = epochs or 5
         return History(tuple(Epoch(n + 1, 1.0, 0.1) for n in range(number)), 3, "ndcg@10")
 
@@ -193,7 +194,17 @@ def test_a_control_is_fitted_from_scratch_and_leaves_the_warm_model_beside_it(
 ) -> None:
     parts = split(log, HoldoutSettings(), AS_OF)
     out = StageOutput(tmp_path)
-    train.train(log, parts, settings_of(), out, silent, parent=parent, control=True)
+    reports: list[float] = []
+    train.train(
+        log,
+        parts,
+        settings_of(),
+        out,
+        lambda done, note="": reports.append(done),
+        parent=parent,
+        control=True,
+    )
+    assert reports == sorted(reports)
     fit, validation, training = (
         int(getattr(parts, n).sum()) for n in ("fit", "validation", "training")
     )
