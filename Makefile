@@ -49,8 +49,8 @@ check: $(READY)  ## lint, format, types, layers, SQL
 	$(BIN)/sqlfluff lint sql
 
 .PHONY: bench
-bench: $(BENCH_READY)  ## compare with others' methods in one run
-	PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py $(ARGS)
+bench: $(BENCH_READY)  ## every stage beside its peers, into docs/performance.md; SHAPE=M: the full one
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py --shape $(or $(SHAPE),S) $(ARGS)
 
 .PHONY: bench-quality
 bench-quality: $(READY)  ## every family on splits of real data, into docs/quality.md; resumable, hours

@@ -1,12 +1,10 @@
 """`make bench`: our figures beside others', measured in one run on this machine.
 
-    make bench                          everything that this machine has the data for
-    make bench ARGS='--only ratings'    one part
-
-ratings   the plain Keras script (embeddings, dense 128 and 64, batch 64, 10 epochs) and biases
-          alone against `ncf` and `mf`: RMSE on a random fifth, seconds of `fit` (tracing included)
-friends   friend links of Last.fm: who finds those withheld (docs/friends.md)
-topn      the exact top-n kernel against a bare float32 matrix product
+    make bench                                  every stage on shape S, into docs/performance.md
+    make bench SHAPE=M                          the full comparison: an hour and more
+    make bench ARGS='--only extract publish'    some stages; nothing is written
+    make bench ARGS='--only ratings'            the seed article's script on MovieLens latest-small
+    make bench ARGS='--only friends'            friend links of Last.fm: who finds those withheld
 
 Ratios count, not seconds: machines differ, and so do the hours of a shared one.
 """
@@ -15,96 +13,103 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from importlib import import_module
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import data
+from benchmarks.performance import growth, page
+from benchmarks.performance.harness import Row, apart
+from benchmarks.performance.shapes import SHAPES, Shape
+
+STAGES = (
+    "extract", "top_n", "neural", "item_item", "sequence", "similar",
+    "publish", "fit", "evaluation", "night",
+)  # fmt: skip
+GROWTH = "growth"
+#: Quality on real data, each with a table of its own and never on the page.
+TABLES = ("ratings", "friends")
 
 console = Console(highlight=False)
-SEEDS = (1, 2, 3)
-
-
-def ratings() -> None:
-    """The seed article's script against ours, on its split of MovieLens latest-small."""
-    if not data.available("ml-latest-small"):
-        console.print("ratings: skipped, there is no ml-latest-small here")
-        return
-    from benchmarks import rating_models as models
-
-    train, test = models.article_split(
-        data.interactions("ml-latest-small"), data.table("ml-latest-small")
-    )
-    table = Table(title="ratings: MovieLens latest-small, random 80/20 (random_state=42)")
-    for column in ("model", "RMSE", "fit seconds", "of the script's time"):
-        table.add_column(column, justify="left" if column == "model" else "right")
-    # In turns: a machine that is slow for a while is so for all of them.
-    turns = [
-        (
-            models.article_script(train, test),
-            *(models.ours(name, train, test, seed) for name in ("ncf", "mf")),
-        )
-        for seed in SEEDS
-    ]
-    script, *own = zip(*turns, strict=True)
-    rmse, base = script[0][0], float(np.median([seconds for _, seconds in script]))
-    table.add_row("the plain script", f"{rmse:.4f}", f"{base:.1f}", "1")
-    rmse, seconds = models.biases(train, test)
-    table.add_row("biases alone", f"{rmse:.4f}", f"{seconds:.1f}", f"{seconds / base:.2f}")
-    for name, runs in zip(("ncf", "mf"), own, strict=True):
-        rmses, times = zip(*runs, strict=True)
-        table.add_row(
-            f"{name} (mean of {len(runs)} seeds)",
-            f"{np.mean(rmses):.4f} ± {np.std(rmses):.4f}",
-            f"{np.median(times):.1f}",
-            f"{np.median(times) / base:.2f}",
-        )
-    console.print(table)
-
-
-def topn() -> None:
-    """The exact top-50 of everyone against the product it needs at least."""
-    from benchmarks import top_n_rate
-
-    console.print(top_n_rate.compare())
-
-
-def friends() -> None:
-    """A job whose items are people."""
-    from benchmarks import friends as part
-
-    if not data.available(part.FOLDER):
-        console.print(f"friends: skipped, there is no {part.FOLDER} here")
-        return
-    console.print(part.compare())
-
-
-PARTS: dict[str, Callable[[], None]] = {"topn": topn, "ratings": ratings, "friends": friends}
 
 
 def main() -> int:
-    """Run the chosen parts."""
+    """Run the chosen stages; with all of them, write the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=PARTS, help="one part alone")
+    parser.add_argument("--shape", choices=SHAPES, default="S")
+    parser.add_argument("--repeats", type=int, default=5, help="turns that count, of what is short")
+    parser.add_argument("--only", nargs="+", choices=[*STAGES, GROWTH, *TABLES])
     args = parser.parse_args()
-    console.print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
-    )
-    for name, part in PARTS.items():
-        if args.only in (None, name):
-            part()
-    return 0
+    shape, load = SHAPES[args.shape], os.getloadavg()
+    for name in [name for name in TABLES if name in (args.only or ())]:
+        part = import_module(f"benchmarks.{name}")
+        there = data.available(part.FOLDER)
+        console.print(part.compare() if there else f"{name}: skipped, no {part.FOLDER} here")
+    if args.only and not {*STAGES, GROWTH}.intersection(args.only):
+        return 0
+    rows: list[Row] = []
+    failed = []
+    for stage in [stage for stage in STAGES if args.only is None or stage in args.only]:
+        found = _told(stage, _compare, stage, shape, args.repeats)
+        rows += found or []
+        failed += [] if found else [stage]
+    curves = []
+    if args.only is None or GROWTH in args.only:
+        measured = _told(GROWTH, _grow, args.repeats)
+        curves, grown = measured or ([], [])
+        rows += grown
+    console.print(_table(rows, shape))
+    console.print(page.machine(load))
+    if failed:
+        console.print(f"failed: {', '.join(failed)}: the page stays as it was", style="red")
+    elif args.only is None:
+        page.write(shape, f"make bench SHAPE={shape.name}", rows, curves, load)
+    return int(bool(failed))
+
+
+def _told(name: str, function: object, *arguments: object) -> object:
+    """Run in a process of its own: what one stage leaves in memory is no other's burden."""
+    started = time.perf_counter()
+    console.print(f"{name} …", end=" ")
+    try:
+        return apart(function, *arguments)
+    except Exception:
+        console.print(traceback.format_exc(limit=-2), markup=False)
+        return None
+    finally:
+        console.print(f"{time.perf_counter() - started:.0f} s")
+
+
+def _compare(stage: str, shape: Shape, repeats: int) -> list[Row]:
+    found: list[Row] = import_module(f"benchmarks.performance.{stage}").compare(shape, repeats)
+    return found
+
+
+def _grow(repeats: int) -> tuple[list[growth.Curve], list[Row]]:
+    curves = list(growth.curves(repeats))
+    return curves, growth.rows(curves)
+
+
+def _table(rows: list[Row], shape: Shape) -> Table:
+    table = Table(title=f"shape {shape.name}: {shape.interactions:,} interactions")
+    for column in ("stage", "ours", "against", "ratio", "span", "to reach", "note"):
+        table.add_column(column, justify="right" if column in ("ratio", "span") else "left")
+    for row in rows:
+        wanted = "" if row.target is None else f"{row.target[0]} {row.target[1]:g}"
+        table.add_row(
+            row.stage, row.ours, row.against, f"{row.ratio:.2f}", f"{row.low:.2f}–{row.high:.2f}",
+            wanted, row.note, style="red" if row.met is False else None,
+        )  # fmt: skip
+    return table
 
 
 if __name__ == "__main__":

@@ -112,9 +112,14 @@ def peak_bytes(function: Callable[..., Any], *args: object) -> tuple[int, Any]:
         By how many bytes its resident memory rose at most, above what it was when the function's
         imports were done, and what it returned (small, for it is sent back).
     """
+    return apart(_measured, function, args)
+
+
+def apart(function: Callable[..., Any], *args: object) -> Any:
+    """Run a function of a module in a process of its own, and return what it returns."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(_measured, function, args).result()
+        return pool.submit(function, *args).result()
 
 
 def _measured(function: Callable[..., Any], args: tuple[object, ...]) -> tuple[int, Any]:

@@ -2,7 +2,8 @@
 
 The product is preallocated, selects nothing and takes its best block; ours leaves out what each
 user has seen. On drawn vectors every pair must be computed; on learned ones the bound spares most.
-The figure to reach is for catalogues like shape M's: of few items, selecting 50 is most of the work.
+The figure to reach is for catalogues like shape M's: of few items, selecting 50 is most of the
+work.
 """
 
 from __future__ import annotations
