@@ -130,7 +130,8 @@ def measured(case_name: str, model: str, args: argparse.Namespace) -> dict[str, 
         judged = judge(log, parts, settings, [warm.model, cold.model])
         values.append(judged)
         nights.append({"night": number, "rows": len(log), **told(judged, warm, cold)})
-        print(f"{case_name} {model} {nights[-1]}", file=sys.stderr, flush=True)
+        shown = f"{case_name} {model} {nights[-1]}; so far {together(values, nights)}"
+        print(shown, file=sys.stderr, flush=True)
     return {
         "case": case.title,
         "model": model,
