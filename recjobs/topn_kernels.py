@@ -60,12 +60,7 @@ def rank_panels(
     n_rows, n = best_item.shape
     n_panels, dim = len(longest), vectors.shape[1]
     left, length = _pack(vectors, users)
-    seen = np.zeros((n_panels, n_rows), dtype=np.uint64)
-    for row in range(n_rows):
-        for position in range(indptr[users[row]], indptr[users[row] + 1]):
-            column = column_of[indices[position]]
-            if column >= 0:
-                seen[column // COLUMNS, row] |= np.uint64(1) << np.uint64(column % COLUMNS)
+    seen = _bits_of_seen(users, indptr, indices, column_of, n_panels)
     keys = np.empty((n_rows, n + max(n, COLUMNS)), dtype=np.int64)
     count = np.zeros(n_rows, dtype=np.int64)
     least = np.full(n_rows, _NO_KEY, dtype=np.int64)
@@ -194,6 +189,29 @@ def _pack(
             square += np.float64(value) * np.float64(value)
         length[row] = np.sqrt(square)
     return left, length
+
+
+@compiled
+def _bits_of_seen(
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    column_of: npt.NDArray[np.int32],
+    n_panels: int,
+) -> npt.NDArray[np.uint64]:
+    """Return a bit for each column of the users, ``(n_panels, n_rows)`` and some more."""
+    # Not a power of 2 from panel to panel, or one user's bits would share a few lines of the cache.
+    seen = np.zeros((n_panels, len(users) + 8), dtype=np.uint64)
+    line = np.zeros(n_panels, dtype=np.uint64)
+    for row in range(len(users)):
+        line[:] = 0
+        for position in range(indptr[users[row]], indptr[users[row] + 1]):
+            column = column_of[indices[position]]
+            if column >= 0:
+                line[column // COLUMNS] |= np.uint64(1) << np.uint64(column % COLUMNS)
+        for panel in range(n_panels):
+            seen[panel, row] = line[panel]
+    return seen
 
 
 @compiled
