@@ -56,14 +56,18 @@ def ranking_rows(
     """
     columns = [(name, metric) for name in values for metric in RANKING_METRICS]
     stacked = np.hstack(list(values.values()))
-    return [
-        row(name, segment, metric, interval, int(members.sum()))
-        for segment, members in judged.segments.items()
-        if members.any()
-        for (name, metric), interval in zip(
-            columns, metrics.mean_interval(stacked[members], bootstrap), strict=True
-        )
-    ]
+    known: dict[bytes, list[Interval]] = {}
+    rows: list[Row] = []
+    for segment, members in judged.segments.items():
+        if not members.any():
+            continue
+        # Where nobody is new, say, everyone is known: drawn once.
+        who = members.tobytes()
+        if who not in known:
+            known[who] = metrics.mean_interval(stacked[members], bootstrap)
+        for (name, metric), interval in zip(columns, known[who], strict=True):
+            rows.append(row(name, segment, metric, interval, int(members.sum())))
+    return rows
 
 
 def exposure_rows(
