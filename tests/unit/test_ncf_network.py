@@ -18,7 +18,7 @@ def test_all_pairs_are_what_keras_predicts(
     _, keras = import_keras()
     n_users, n_items = 40, 131
     network = build_network(
-        keras, n_users, n_items, NcfSettings(embedding_dim=9, hidden=hidden), seed=1
+        keras, n_users, n_items, NcfSettings(embedding_dim=9, hidden=hidden, dropout=0.5), seed=1
     )
     rng = np.random.default_rng(2)
     network.set_weights(

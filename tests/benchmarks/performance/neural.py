@@ -29,7 +29,7 @@ def compare(shape: Shape, repeats: int) -> list[Row]:
     ranker = Ranker(model, np.ones(shape.items, dtype=np.bool_))
     users = np.arange(_USERS, dtype=np.int32)
     _, keras = start_keras(1, cores())
-    network = build_network(keras, train.n_users, shape.items, NcfSettings(), seed=1)
+    network = build_network(keras, train.n_users, shape.items, NcfSettings(dropout=0.5), seed=1)
     pairs = [np.repeat(users, shape.items), np.tile(np.arange(shape.items), _USERS)]
     predict = functools.partial(network.predict, pairs, verbose=0)
     batches = {
