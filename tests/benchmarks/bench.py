@@ -2,7 +2,7 @@
 
     make bench                                  every stage on shape S, into docs/performance.md
     make bench SHAPE=M                          the full comparison: an hour and more
-    make bench ARGS='--only extract publish'    some stages; nothing is written
+    make bench ARGS='--only extract publish'    some stages; the page keeps the others'
     make bench ARGS='--only ratings'            the seed article's script on MovieLens latest-small
     make bench ARGS='--only friends'            friend links of Last.fm: who finds those withheld
 
@@ -29,11 +29,6 @@ from benchmarks.performance import growth, page
 from benchmarks.performance.harness import Row, apart
 from benchmarks.performance.shapes import SHAPES, Shape
 
-STAGES = (
-    "extract", "top_n", "neural", "item_item", "sequence", "similar",
-    "publish", "fit", "evaluation", "night",
-)  # fmt: skip
-GROWTH = "growth"
 #: Quality on real data, each with a table of its own and never on the page.
 TABLES = ("ratings", "friends")
 
@@ -47,41 +42,36 @@ def main() -> int:
     )
     parser.add_argument("--shape", choices=SHAPES, default="S")
     parser.add_argument("--repeats", type=int, default=5, help="turns that count, of what is short")
-    parser.add_argument("--only", nargs="+", choices=[*STAGES, GROWTH, *TABLES])
+    parser.add_argument("--only", nargs="+", choices=[*page.STAGES, *TABLES])
     args = parser.parse_args()
-    shape, load = SHAPES[args.shape], os.getloadavg()
-    for name in [name for name in TABLES if name in (args.only or ())]:
+    shape, chosen = SHAPES[args.shape], args.only or page.STAGES
+    for name in [name for name in TABLES if name in chosen]:
         part = import_module(f"benchmarks.{name}")
         there = data.available(part.FOLDER)
         console.print(part.compare() if there else f"{name}: skipped, no {part.FOLDER} here")
-    if args.only and not {*STAGES, GROWTH}.intersection(args.only):
-        return 0
     rows: list[Row] = []
     failed = []
-    for stage in [stage for stage in STAGES if args.only is None or stage in args.only]:
-        found = _told(stage, _compare, stage, shape, args.repeats)
-        rows += found or []
-        failed += [] if found else [stage]
-    curves = []
-    if args.only is None or GROWTH in args.only:
-        measured = _told(GROWTH, _grow, args.repeats)
-        curves, grown = measured or ([], [])
-        rows += grown
-    console.print(_table(rows, shape))
-    console.print(page.machine(load))
+    for stage in [stage for stage in page.STAGES if stage in chosen]:
+        load = os.getloadavg()
+        found = _told(stage, shape, args.repeats)
+        if found is None:
+            failed.append(stage)
+            continue
+        rows += found[0]
+        page.record(shape, stage, *found, page.machine(load))
+    if rows:
+        console.print(_table(rows, shape))
     if failed:
-        console.print(f"failed: {', '.join(failed)}: the page stays as it was", style="red")
-    elif args.only is None:
-        page.write(shape, f"make bench SHAPE={shape.name}", rows, curves, load)
+        console.print(f"failed: {', '.join(failed)}", style="red")
     return int(bool(failed))
 
 
-def _told(name: str, function: object, *arguments: object) -> object:
+def _told(stage: str, shape: Shape, repeats: int) -> tuple[list[Row], list[growth.Curve]] | None:
     """Run in a process of its own: what one stage leaves in memory is no other's burden."""
     started = time.perf_counter()
-    console.print(f"{name} …", end=" ")
+    console.print(f"{stage} …", end=" ")
     try:
-        return apart(function, *arguments)
+        return apart(_compare, stage, shape, repeats)
     except Exception:
         console.print(traceback.format_exc(limit=-2), markup=False)
         return None
@@ -89,14 +79,11 @@ def _told(name: str, function: object, *arguments: object) -> object:
         console.print(f"{time.perf_counter() - started:.0f} s")
 
 
-def _compare(stage: str, shape: Shape, repeats: int) -> list[Row]:
-    found: list[Row] = import_module(f"benchmarks.performance.{stage}").compare(shape, repeats)
-    return found
-
-
-def _grow(repeats: int) -> tuple[list[growth.Curve], list[Row]]:
-    curves = list(growth.curves(repeats))
-    return curves, growth.rows(curves)
+def _compare(stage: str, shape: Shape, repeats: int) -> tuple[list[Row], list[growth.Curve]]:
+    if stage == "growth":
+        curves = list(growth.curves(repeats))
+        return growth.rows(curves), curves
+    return import_module(f"benchmarks.performance.{stage}").compare(shape, repeats), []
 
 
 def _table(rows: list[Row], shape: Shape) -> Table:

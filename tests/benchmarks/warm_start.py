@@ -66,9 +66,6 @@ class Case:
     every: dict[str, int] = field(default_factory=dict)
 
 
-#: Of a size that five nights are trained twice within the hour.
-_SMALL = {"length": 32, "embedding_dim": 32, "epochs": 10}
-
 CASES = {
     "movietweetings": Case(
         "MovieTweetings, nights a day apart, the last 7 days held out",
@@ -76,15 +73,15 @@ CASES = {
         MICROSECONDS_PER_DAY,
         {"kind": "global_time", "days": 7.0},
         {"mf": {}, "two_tower": {}},
-        {"two_tower": 2},
+        {"two_tower": 3},
     ),
     "ml-1m": Case(
         "ML-1M, nights 1% of the rows apart, each user's last choice held out",
         "ml-1m-train",
         0.01,
         {"kind": "last_per_user"},
-        {"mf": {}, "two_tower": {}, "sasrec": _SMALL},
-        {"mf": 3, "two_tower": 3, "sasrec": 8},
+        {"mf": {}, "two_tower": {}, "sasrec": {"length": 50}},
+        {"mf": 3, "two_tower": 3, "sasrec": 4},
     ),
 }
 

