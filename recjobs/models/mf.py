@@ -8,14 +8,16 @@ items is sampled uniformly for each batch, with the logQ correction log((N - 1) 
 part; nothing is stored.
 
 **Ratings.** Prediction: the mean + b_u + b_i + p_u · q_i, clipped to the scale of the data. Loss:
-squared error.
+squared error, by plain gradient descent from vectors near 0; l2 draws a vector not to 0 but to what
+is expected of its row by which others it has ratings with (see `recjobs.models.rated_sets`).
 
-Both: l2 on the vectors of each interaction, so that it counts per interaction; Adam. Where many
+Both: l2 on the vectors of each interaction, so that it counts per interaction. Where many
 items have few interactions each, as in Gowalla's check-ins, implicit feedback learns better from a
 ``spectral`` start with an l2 per ``vector``: light users and rare items are held back no less than
 others.
 
 Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", Computer 2009;
+Koren, "Factorization Meets the Neighborhood", KDD 2008;
 Rendle, Krichene, Zhang and Anderson, "Neural Collaborative Filtering vs. Matrix Factorization
 Revisited", RecSys 2020; Bengio and Senécal, "Adaptive Importance Sampling to Accelerate Training of
 a Neural Probabilistic Language Model", 2008.
@@ -39,18 +41,20 @@ class MfSettings(Section):
     """Hyperparameters of `MatrixFactorization`."""
 
     embedding_dim: int = Field(default=64, ge=1)
-    learning_rate: float = Field(default=0.005, gt=0)  #: Adam's; ratings: falls by 5% per epoch
+    #: Adam's; ratings: of plain descent, and falls by 7% per epoch; default: 0.005, and 0.025
+    learning_rate: float | None = Field(default=None, gt=0)
     batch_size: int | None = Field(default=None, ge=1)  #: interactions; default: by the data
-    #: the most; early stopping finds how many; default: 30, and 10 for ratings
+    #: the most; early stopping finds how many; default: 30, and 40 for ratings
     epochs: int | None = Field(default=None, ge=1)
-    #: on the vectors, per interaction; default: 0.05, and 0.1 for ratings
+    #: on the vectors, per interaction; default: 0.05, and 0.09 for ratings
     l2: float | None = Field(default=None, ge=0)
     #: what l2 is counted by; "vector": evenly, for sparse data; implicit feedback only
     l2_per: Literal["interaction", "vector"] = "interaction"
     #: of the vectors; see `recjobs.models.spectral`; implicit feedback only
     start: Literal["random", "spectral"] = "random"
     negatives: int = Field(default=4096, ge=1)  #: sampled items per batch; implicit feedback only
-    averaged: int = Field(default=3, ge=1)  #: fits from different starts; ratings only
+    #: fits from different starts; ratings only; default: 3 to 250,000 ratings, else 1
+    averaged: int | None = Field(default=None, ge=1)
     #: half-lives of the recent popularity in the item bias; [] for none; implicit feedback only
     recency_days: tuple[float, ...] = (1.0, 7.0, 60.0)
 
@@ -96,9 +100,10 @@ class MatrixFactorization(FactorModel):
             trainer.run_epoch,
             measure_of(self, train, validation, take),
             trainer.keep,
-            epochs=epochs or self.settings.epochs or (10 if explicit else 30),
+            epochs=epochs or self.settings.epochs or (40 if explicit else 30),
             metric="rmse" if explicit else "ndcg@10",
             progress=progress,
+            patience=trainer.patience,
         )
         take()
         self.rest = trainer.rest()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: Where the settings leave it open.
 _L2: Final = 0.05
+_LEARNING_RATE: Final = 0.005
 
 
 class SoftmaxTrainer:
@@ -29,7 +30,12 @@ class SoftmaxTrainer:
         settings: The hyperparameters.
         seed: Of the initial weights, the order and the samples.
         threads: For TensorFlow.
+
+    Attributes:
+        patience: Epochs without a better validation before training stops.
     """
+
+    patience: Final = 4
 
     def __init__(
         self, train: TrainingSet, settings: MfSettings, *, seed: int, threads: int
@@ -128,7 +134,7 @@ def _step(
     settings: MfSettings,
 ) -> Callable[..., Any]:
     """Return the compiled training step: a batch's arrays in, its mean loss out."""
-    optimizer = keras.optimizers.Adam(settings.learning_rate)
+    optimizer = keras.optimizers.Adam(settings.learning_rate or _LEARNING_RATE)
     optimizer.build(variables)
     users, items, bias, share_weight = (variable.value for variable in variables)
     recent = tf.constant(groups.shares)

@@ -82,7 +82,7 @@ SPACES: Final[dict[str, Space]] = {
     },
     "mf": {
         "embedding_dim": _DIMS,
-        "learning_rate": Range(0.0005, 0.02, log=True),
+        "learning_rate": Range(0.0005, 0.05, log=True),
         "l2": Range(0.0001, 1.0, log=True),
     },
     "ncf": {
