@@ -71,8 +71,9 @@ class Log:
         none = pa.nulls(len(table), pa.float32()), pa.nulls(len(table), pa.string())
         given = dict(zip((RATING, EVENT), none, strict=True))
         given |= dict(zip(table.column_names, table.columns, strict=True))
-        user, item, event = (Coded.of(given[name]) for name in (USER_ID, ITEM_ID, EVENT))
-        ts = pc.fill_null(given[TS].cast(pa.int64()), _NO_TIME).to_numpy()
+        del table  # and each column with what it becomes
+        user, item, event = (Coded.of(given.pop(name)) for name in (USER_ID, ITEM_ID, EVENT))
+        ts = pc.fill_null(given.pop(TS).cast(pa.int64()), _NO_TIME).to_numpy()
         has_rating = pc.is_valid(given[RATING]).to_numpy(zero_copy_only=False)
         # Adding zero turns -0 into 0, which is equal to it but has other bytes.
         rating = pc.fill_null(given[RATING], np.nan).to_numpy() + np.float32(0)
