@@ -2,8 +2,9 @@
 
 Ratings are divided by their spread, so that nothing here depends on their scale. Descent from
 vectors near 0 raises one dimension after the other, the strongest first, and l2 stops it at those
-that pay; an optimizer that rescales gradients, such as Adam, raises all at once. A batch's gradients are summed, and only the rows that it touches are changed: a step is what as many
-single ratings in turn would do, as long as no row has many of them.
+that pay; an optimizer that rescales gradients, such as Adam, raises all at once. A batch's
+gradients are summed, and only the rows that it touches are changed: a step is what as many single
+ratings in turn would do, as long as no row has many of them.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 That somebody rated an item at all tells of both, whatever the rating: z_u = Σ_j y_j / √|N(u)|, over
 the items j that u rated, and the same the other way round. The y_j are a ridge regression of the
 present vectors on these sums, by conjugate gradients: |Z - P|² + ridge |Y|². Koren, "Factorization
-Meets the Neighborhood", KDD 2008, learns them by descent along with the vectors; that gained nothing
-on a validation part of MovieLens-1M, where this did.
+Meets the Neighborhood", KDD 2008, learns them by descent along with the vectors; that gained
+nothing on a validation part of MovieLens-1M, where this did.
 """
 
 from __future__ import annotations
