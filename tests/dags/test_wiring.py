@@ -211,14 +211,13 @@ def test_parsing_is_light(airflow_home: Path, jobs: Path) -> None:
     for n in range(10):
         (jobs / f"more{n}.toml").write_text(SOURCE)
     code = (
-        "import json, sys, time\n"
+        "import json, sys\n"
         "from airflow.dag_processing.dagbag import DagBag\n"
         "import airflow.providers.standard.operators.python\n"
-        "before, since = set(sys.modules), time.process_time()\n"
+        "before = set(sys.modules)\n"
         "bag = DagBag(sys.argv[1])\n"
-        "seconds = time.process_time() - since\n"
         "ours = sorted({m.split('.')[0] for m in set(sys.modules) - before})\n"
-        "print(json.dumps([seconds, ours, len(bag.dags)]))\n"
+        "print(json.dumps([ours, len(bag.dags)]))\n"
     )
     said = subprocess.run(
         [sys.executable, "-c", code, str(DAGS)],
@@ -227,11 +226,10 @@ def test_parsing_is_light(airflow_home: Path, jobs: Path) -> None:
         capture_output=True,
         text=True,
     ).stdout
-    seconds, imported, count = json.loads(said.splitlines()[-1])
+    imported, count = json.loads(said.splitlines()[-1])
     assert count == 12
     heavy = {"tensorflow", "keras", "pandas", "sklearn", "scipy", "numba", "pyarrow", "psycopg2"}
     assert heavy.isdisjoint(imported)
-    assert seconds < 0.5, f"parsing took {seconds:.2f} s of CPU, imported {imported}"
 
 
 def test_tasks_module_is_found_from_a_subfolder(
