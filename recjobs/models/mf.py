@@ -25,7 +25,7 @@ a Neural Probabilistic Language Model", 2008.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from pydantic import Field
@@ -35,6 +35,11 @@ from recjobs.dataset import Float32Array, Int32Array, TrainingSet
 from recjobs.models.base import Arrays, FactorModel, History
 from recjobs.models.relations import ItemVectors
 from recjobs.progress import Progress, silent
+
+
+#: Epochs without a better validation: near the best it moves by chance, and the first epochs on
+#: ratings fit biases alone.
+_PATIENCE: Final = 8
 
 
 class MfSettings(Section):
@@ -103,7 +108,7 @@ class MatrixFactorization(FactorModel):
             epochs=epochs or self.settings.epochs or (40 if explicit else 30),
             metric="rmse" if explicit else "ndcg@10",
             progress=progress,
-            patience=trainer.patience,
+            patience=_PATIENCE,
         )
         take()
         self.rest = trainer.rest()

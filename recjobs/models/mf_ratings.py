@@ -45,9 +45,6 @@ class RatingsTrainer:
     The mean of factorizations is one whose vectors are theirs side by side.
     """
 
-    #: The first epochs fit biases; there may be none better before the vectors tell more.
-    patience: Final = 8
-
     def __init__(
         self, train: TrainingSet, settings: MfSettings, *, seed: int, threads: int
     ) -> None:

@@ -30,12 +30,7 @@ class SoftmaxTrainer:
         settings: The hyperparameters.
         seed: Of the initial weights, the order and the samples.
         threads: For TensorFlow.
-
-    Attributes:
-        patience: Epochs without a better validation before training stops.
     """
-
-    patience: Final = 4
 
     def __init__(
         self, train: TrainingSet, settings: MfSettings, *, seed: int, threads: int

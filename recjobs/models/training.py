@@ -23,7 +23,7 @@ from recjobs.progress import EpochProgress, Progress
 #: Epochs without a better validation before training stops.
 _PATIENCE: Final = 4
 #: Users whose lists are judged after each epoch.
-_JUDGED_USERS: Final = 1000
+_JUDGED_USERS: Final = 3000
 
 
 def import_keras() -> tuple[Any, Any]:
