@@ -36,7 +36,6 @@ from recjobs.models.base import Arrays, FactorModel, History
 from recjobs.models.relations import ItemVectors
 from recjobs.progress import Progress, silent
 
-
 #: Epochs without a better validation: near the best it moves by chance, and the first epochs on
 #: ratings fit biases alone.
 _PATIENCE: Final = 8
