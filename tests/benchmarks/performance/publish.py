@@ -158,14 +158,15 @@ def _reads(dsn: str, lists: Path, folder: Path, repeats: int) -> list[Row]:
     users = pq.read_metadata(lists).num_rows
     job.night(0)
     spawn = multiprocessing.get_context("spawn")
-    stop, out = spawn.Event(), spawn.SimpleQueue()
-    reader = spawn.Process(target=_reader, args=(dsn, users, stop, out))
+    ready, stop, out = spawn.Event(), spawn.Event(), spawn.SimpleQueue()
+    reader = spawn.Process(target=_reader, args=(dsn, users, ready, stop, out))
     reader.start()
     taken: list[Any] = []
     collector = threading.Thread(target=lambda: taken.append(out.get()))
     collector.start()
     quiet, busy = [], []
     try:
+        ready.wait(60)
         time.sleep(2)  # plans, caches
         for turn in range(1, 2 * repeats + 1):
             run = job.open(turn)
@@ -198,7 +199,7 @@ def _reads(dsn: str, lists: Path, folder: Path, repeats: int) -> list[Row]:
     )
     return [
         Row("publish", "reads during a publish", "reads without", most / least,
-            min(turns), max(turns), ("≤", 3.0), note)
+            float(min(turns)), float(max(turns)), ("≤", 3.0), note)
     ]  # fmt: skip
 
 
@@ -207,11 +208,12 @@ def _within(spans: list[tuple[float, float]], starts: Any, seconds: Any) -> np.n
     return seconds[np.logical_or.reduce(inside)]
 
 
-def _reader(dsn: str, users: int, stop: Event, out: Any) -> None:
+def _reader(dsn: str, users: int, ready: Event, stop: Event, out: Any) -> None:
     rng = np.random.default_rng(1)
     connection = psycopg2.connect(dsn)
     connection.autocommit = True
     starts, seconds = [], []
+    ready.set()
     due = time.perf_counter()
     while not stop.is_set():
         time.sleep(max(0.0, due - time.perf_counter()))
