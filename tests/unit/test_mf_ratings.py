@@ -68,7 +68,7 @@ def test_the_scale_of_ratings_does_not_matter(scale: float, shift: float) -> Non
     pairs = np.arange(30, dtype=np.int32), np.arange(30, dtype=np.int32)[::-1]
     found = []
     for train in (taste(), taste(scale, shift)):
-        model = make("mf", {"embedding_dim": 4, "averaged": 1}, seed=1, threads=1)
+        model = make("mf", {"embedding_dim": 4, "averaged": 1}, seed=1, threads=2)
         model.fit(train, epochs=15)
         assert isinstance(model, RatingModel)
         found.append(model.predict(*pairs))
@@ -78,7 +78,7 @@ def test_the_scale_of_ratings_does_not_matter(scale: float, shift: float) -> Non
 
 def test_equal_ratings_are_predicted() -> None:
     train = rated([(user, item, 3.3) for user in range(5) for item in range(4)])
-    model = make("mf", {}, seed=1, threads=1)
+    model = make("mf", {}, seed=1, threads=2)
     model.fit(train, epochs=2)
     assert isinstance(model, RatingModel)
     everyone = np.arange(4, dtype=np.int32)
