@@ -35,6 +35,23 @@ def _compile(function: _F, *, fastmath: bool) -> _F:
 
 
 @compiled
+def place_of(
+    indptr: npt.NDArray[np.int64], indices: npt.NDArray[np.int32], row: int, column: int
+) -> int:
+    """Return where a row of a CSR matrix has a column, -1 where it has not.
+
+    Args:
+        indptr: ``(n_rows + 1,)``.
+        indices: Ascending within a row.
+        row: Of the matrix.
+        column: Sought.
+    """
+    end = indptr[row + 1]
+    at = indptr[row] + np.searchsorted(indices[indptr[row] : end], column)
+    return int(at) if at < end and indices[at] == column else -1
+
+
+@compiled
 def fill_from(
     order: npt.NDArray[np.int32],
     order_score: npt.NDArray[np.float32],

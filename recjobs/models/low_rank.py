@@ -33,7 +33,7 @@ class LowRankItemItem:
 
     def scores(self, users: Int32Array) -> Float32Array:
         """Return scores float32 ``(b, n_items)``; -inf for items outside training."""
-        from recjobs.models import low_rank_kernels
+        from recjobs.models import relation_kernels
 
         x, w = self.history, self.weights
         out = np.empty((len(users), len(self.known)), dtype=np.float32)
@@ -42,7 +42,7 @@ class LowRankItemItem:
             vectors = np.zeros((TILE_USERS, self.sources.shape[1]), dtype=np.float32)
             vectors[: rows.stop - rows.start] = x[users[rows]] @ self.sources
             products(vectors, self.targets, out[rows])
-            low_rank_kernels.add_sparse(
+            relation_kernels.add_sparse(
                 users[rows], x.indptr, x.indices, x.data, w.indptr, w.indices, w.data, out[rows]
             )
             out[rows, ~self.known] = -np.inf

@@ -5,26 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recjobs.kernels import compiled, compiled_fast
-
-
-@compiled
-def add_sparse(
-    users: npt.NDArray[np.int32],
-    indptr: npt.NDArray[np.int64],
-    items: npt.NDArray[np.int32],
-    weight: npt.NDArray[np.float32],
-    w_indptr: npt.NDArray[np.int64],
-    w_items: npt.NDArray[np.int32],
-    w_value: npt.NDArray[np.float32],
-    out: npt.NDArray[np.float32],
-) -> None:
-    """Add ``X[users] @ W`` to ``out`` for sparse X and W."""
-    for row in range(len(users)):
-        line = out[row]
-        for p in range(indptr[users[row]], indptr[users[row] + 1]):
-            for q in range(w_indptr[items[p]], w_indptr[items[p] + 1]):
-                line[w_items[q]] += weight[p] * w_value[q]
+from recjobs.kernels import compiled_fast, place_of
 
 
 @compiled_fast
@@ -54,9 +35,8 @@ def because_of_low_rank(
                 share = np.float32(0)
                 for d in range(sources.shape[1]):
                     share += sources[items[p], d] * targets[item, d]
-                begin, end = w_indptr[items[p]], w_indptr[items[p] + 1]
-                at = begin + np.searchsorted(w_items[begin:end], item)
-                if at < end and w_items[at] == item:
+                at = place_of(w_indptr, w_items, items[p], item)
+                if at >= 0:
                     share += w_value[at]
                 if weight[p] * share > best:
                     best = weight[p] * share

@@ -5,8 +5,29 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recjobs.kernels import compiled
+from recjobs.kernels import compiled, place_of
 from recjobs.panels import SPAN, sum_rows
+
+
+@compiled
+def add_sparse(
+    users: npt.NDArray[np.int32],
+    indptr: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    w_indptr: npt.NDArray[np.int64],
+    w_items: npt.NDArray[np.int32],
+    w_value: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Add ``X[users] @ W`` to ``out`` for sparse X and W."""
+    for row in range(len(users)):
+        line = out[row]
+        for p in range(indptr[users[row]], indptr[users[row] + 1]):
+            begin, end = w_indptr[items[p]], w_indptr[items[p] + 1]
+            columns, values = w_items[begin:end], w_value[begin:end]
+            for q in range(len(columns)):
+                line[columns[q]] += weight[p] * values[q]
 
 
 @compiled
@@ -24,11 +45,10 @@ def score_sparse(
     for row in range(len(users)):
         line = out[row]
         line[:] = 0
-        for p in range(indptr[users[row]], indptr[users[row] + 1]):
-            begin, end = w_indptr[items[p]], w_indptr[items[p] + 1]
-            columns, values = w_items[begin:end], w_value[begin:end]
-            for q in range(len(columns)):
-                line[columns[q]] += weight[p] * values[q]
+        add_sparse(
+            users[row : row + 1], indptr, items, weight, w_indptr, w_items, w_value,
+            out[row : row + 1],
+        )  # fmt: skip
         for column in range(len(line)):
             line[column] = line[column] if line[column] != 0 else -np.inf
 
@@ -129,9 +149,8 @@ def because_of_sparse(
                 continue
             best = np.float32(-np.inf)
             for p in range(indptr[users[row]], indptr[users[row] + 1]):
-                begin, end = w_indptr[items[p]], w_indptr[items[p] + 1]
-                at = begin + np.searchsorted(w_items[begin:end], item)
-                if at < end and w_items[at] == item and weight[p] * w_value[at] > best:
+                at = place_of(w_indptr, w_items, items[p], item)
+                if at >= 0 and weight[p] * w_value[at] > best:
                     best = weight[p] * w_value[at]
                     out[row, place] = items[p]
 

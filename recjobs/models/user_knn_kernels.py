@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recjobs.kernels import compiled
+from recjobs.kernels import compiled, place_of
 
 
 @compiled
@@ -74,8 +74,8 @@ def because_of_neighbours(
                 if other < 0:
                     break
                 first, last = indptr[other], indptr[other + 1]
-                at = first + np.searchsorted(items[first:last], item)
-                if at == last or items[at] != item:
+                at = place_of(indptr, items, other, item)
+                if at < 0:
                     continue
                 say = weight[at] / (length[user] * length[other] + shrinkage)
                 p, q = begin, first
