@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 NIGHTS = ("2016-10-15", "2016-10-16", "2016-10-17")
 USER = 42
+#: What Airflow keeps of its own, where the demo has a server of its own to keep it on.
+_AIRFLOW_DATABASE = "recjobs_demo_airflow"
 
 _QUERIES = (
     "select rank, title, score, source, because_item_id\n"
@@ -108,7 +110,9 @@ def run(folder: Path, *, airflow: bool = False) -> int:
     if airflow:
         from recjobs import standalone
 
-        return standalone.serve(folder, config.parent)
+        ours = not os.environ.get("RECJOBS_DSN")
+        metadata = dsn.replace("/recjobs_demo?", f"/{_AIRFLOW_DATABASE}?") if ours else None
+        return standalone.serve(folder, config.parent, metadata)
     for night in NIGHTS:
         last = _run_night(settings, night)
     _show(settings, last, config, dsn)
@@ -195,13 +199,14 @@ def _start_server(folder: Path) -> str:
 
 
 def _ensure_role(connection: PgConnection) -> None:
-    """Make a role that is no superuser and its database: recjobs never needs more."""
+    """Make a role that is no superuser and its databases: recjobs never needs more."""
     found = execute(connection, sql.SQL("select 1 from pg_roles where rolname = 'recjobs_demo'"))
     if not found:
         execute(connection, sql.SQL("create role recjobs_demo login createrole"))
-    found = execute(connection, sql.SQL("select 1 from pg_database where datname = 'recjobs_demo'"))
-    if not found:
-        execute(connection, sql.SQL("create database recjobs_demo owner recjobs_demo"))
+    rows = execute(connection, sql.SQL("select datname from pg_database"))
+    for name in {"recjobs_demo", _AIRFLOW_DATABASE}.difference(name for (name,) in rows):
+        create = sql.SQL("create database {} owner recjobs_demo").format(sql.Identifier(name))
+        execute(connection, create)
 
 
 def _data_folder(folder: Path) -> Path:

@@ -34,12 +34,13 @@ _START_SECONDS: Final = 180.0
 _STOP_SECONDS: Final = 30.0
 
 
-def serve(folder: Path, jobs: Path) -> int:
+def serve(folder: Path, jobs: Path, metadata: str | None) -> int:
     """Start Airflow for a folder of jobs, unless it runs, and say where and how to look at it.
 
     Args:
         folder: The demo's folder; Airflow's own files go into ``airflow`` below it.
         jobs: The folder of the jobs' TOML files.
+        metadata: As for `start`.
 
     Raises:
         ConfigError: This is no checkout (``dags/`` is missing), or Airflow is not installed.
@@ -49,7 +50,7 @@ def serve(folder: Path, jobs: Path) -> int:
     running = _process(home)
     if running is None:
         print("Airflow: starting (half a minute)", file=sys.stderr, flush=True)
-        start(home, jobs)
+        start(home, jobs, metadata)
     else:
         print(f"Airflow: reusing the one that runs, process {running.pid}", file=sys.stderr)
     passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
@@ -90,13 +91,19 @@ def halt(home: Path) -> bool:
 
 
 def start(
-    home: Path, jobs: Path, *, options: dict[str, dict[str, str]] | None = None
+    home: Path,
+    jobs: Path,
+    metadata: str | None = None,
+    *,
+    options: dict[str, dict[str, str]] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start ``airflow standalone`` in the background and wait until it is healthy.
 
     Args:
         home: What becomes ``AIRFLOW_HOME``.
         jobs: The folder of the jobs' TOML files.
+        metadata: A URI of an empty Postgres database, or Airflow's own of an earlier start. None:
+            SQLite, where a command beside a busy scheduler may find the database locked.
         options: More of Airflow's settings, by section and name.
 
     Raises:
@@ -108,7 +115,8 @@ def start(
         raise ConfigError(f"expected the DAGs in {dags}: run this from a checkout of recjobs")
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)  # passwords and keys lie in it
-    _configure(home, dags, options or {})
+    stored = {"database": {"sql_alchemy_conn": _literal(metadata)}} if metadata else {}
+    _configure(home, dags, {**(options or {}), **stored})
     binaries = str(Path(_airflow()).parent)
     # Settings of another Airflow in the environment would win over this one's file.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW__")}
@@ -161,7 +169,7 @@ def _configure(home: Path, dags: Path, options: dict[str, dict[str, str]]) -> No
     settings.read_dict(
         {
             "core": {
-                "dags_folder": str(dags).replace("%", "%%"),  # Airflow interpolates its settings
+                "dags_folder": _literal(str(dags)),
                 "load_examples": "False",
                 "dags_are_paused_at_creation": "False",
                 "parallelism": "4",
@@ -184,6 +192,11 @@ def _configure(home: Path, dags: Path, options: dict[str, dict[str, str]]) -> No
     path = home / "airflow.cfg"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         settings.write(file)
+
+
+def _literal(value: str) -> str:
+    """Return a setting's value as the file has it: Airflow interpolates what it reads."""
+    return value.replace("%", "%%")
 
 
 def _healthy(home: Path) -> bool:

@@ -103,23 +103,32 @@ def shop(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def airflow(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+def airflow(
+    shop: Shop, postgres: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Airflow]:
     home = tmp_path_factory.mktemp("airflow")
     paused = {"core": {"dags_are_paused_at_creation": "True"}}
-    process = standalone.start(home, shop.config.parent, options=paused)
-    try:
-        passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
-        login = {"username": "admin", "password": passwords["admin"]}
-        request = urllib.request.Request(
-            f"{standalone.url(home)}/auth/token",
-            data=json.dumps(login).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            yield Airflow(home, json.load(answer)["access_token"])
-    finally:
-        standalone.halt(home)
-        process.wait(60)
+    with postgres.database() as metadata:
+        process = standalone.start(home, shop.config.parent, metadata, options=paused)
+        try:
+            yield Airflow(home, token(home))
+        finally:
+            standalone.halt(home)
+            process.wait(60)
+
+
+def token(home: Path) -> str:
+    """Log in as the one user that `airflow standalone` makes."""
+    passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
+    login = {"username": "admin", "password": passwords["admin"]}
+    request = urllib.request.Request(
+        f"{standalone.url(home)}/auth/token",
+        data=json.dumps(login).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found: str = json.load(answer)["access_token"]
+    return found
 
 
 def nights(shop: Shop) -> list[Run]:

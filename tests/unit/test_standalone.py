@@ -11,6 +11,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -94,11 +95,20 @@ def test_stops_nothing_where_nothing_runs(tmp_path: Path) -> None:
 def test_stops_the_process_and_all_that_it_started(tmp_path: Path) -> None:
     home = tmp_path / "airflow"
     home.mkdir()
-    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+    child = "import os; print(os.getpid(), flush=True); input()"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     with subprocess.Popen(
-        [sys.executable, "-c", code, "standalone"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", code, "standalone"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
+        assert process.stdout is not None
+        # Both are up, and /proc tells their command lines: right after a fork it does not.
+        started = int(process.stdout.readline())
         (home / "standalone.pid").write_text(str(process.pid))
         assert standalone.stop(tmp_path) is True
         assert process.poll() is not None
+        assert not psutil.pid_exists(started)
     assert not (home / "standalone.pid").exists()
