@@ -1,8 +1,9 @@
 """The job's lease: one run of a job at a time, whichever processes run its stages.
 
-One row in the database names the run, the process at work and when it expires, by the database's
+A row in the database names the run, the process at work and when it expires, by the database's
 clock. No session state is used, so it works through a transaction pooler. While a stage runs a
 thread renews the lease; between two stages the run keeps it for a while, and any process may go on.
+The shards of a stage have a row each, all of one run: they share the lease among themselves alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ class Holder:
         at_work: Whether a stage runs (or ran when the process died).
         since: When the run took it.
         expires: When it expires, unless it is renewed.
-        expired: Whether it has.
         ttl: Seconds from a renewal to the expiry.
         silent: Seconds since the last renewal.
     """
@@ -41,7 +41,6 @@ class Holder:
     at_work: bool
     since: datetime
     expires: datetime
-    expired: bool
     ttl: float
     silent: float
 
@@ -62,33 +61,46 @@ class Holder:
         return False
 
 
-def current(connection: db.PgConnection, schema: str) -> Holder | None:
-    """Return who holds the lease; None where it is free."""
-    rows = db.execute(connection, db.query("lease/current", schema=schema))
-    return Holder(*rows[0]) if rows else None
-
-
 def acquire(
-    dsn: str, schema: str, run_id: int, holder: str, seconds: float, *, at_work: bool = True
+    dsn: str,
+    schema: str,
+    run_id: int,
+    holder: str,
+    seconds: float,
+    *,
+    part: str = "",
+    at_work: bool = True,
 ) -> None:
-    """Take the lease for a run.
+    """Take the lease for a run, or for a part of its work that other parts may be done beside.
 
     It can be had where it is free or expired, where the same run holds it and none of its other
-    processes is at work, and where the holder was a process of this machine that died at work: to
-    tell that, this may wait some seconds for a renewal that does not come.
+    processes is at work on the same part or on the whole, and where the holder was a process of
+    this machine that died at work: to tell that, this may wait some seconds for a renewal that does
+    not come.
+
+    Args:
+        dsn: The target database.
+        schema: The job's schema.
+        run_id: The run.
+        holder: This process, ``host:pid``.
+        seconds: Until it expires, unless it is renewed.
+        part: Of the run's work; empty for the whole, beside which nothing else is done.
+        at_work: False where the lease is only kept, for whichever process goes on.
 
     Raises:
         LeaseHeldError: Another run holds it, or another process works on this run.
     """
-    values = {"run_id": run_id, "holder": holder, "at_work": at_work, "seconds": seconds}
-    dead = None
+    values = {
+        "run_id": run_id, "holder": holder, "part": part, "at_work": at_work, "seconds": seconds,
+    }  # fmt: skip
+    dead: list[str] = []
     while (held := _taken_or_held(dsn, schema, {**values, "dead": dead})) is not None:
         # Gone and silent for longer than a living one ever is: it died at work.
         patience = 1.5 * beat(held.ttl)
-        if not held.is_gone() or dead == held.process:
+        if not held.is_gone() or held.process in dead:
             raise LeaseHeldError(_held(run_id, held))
         if held.silent > patience:
-            dead = held.process
+            dead.append(held.process)
         else:
             time.sleep(min(0.1, patience))
 
@@ -96,12 +108,12 @@ def acquire(
 def _taken_or_held(dsn: str, schema: str, values: Mapping[str, Any]) -> Holder | None:
     """Take the lease and return None, or return who holds it."""
     with db.connect(dsn) as connection:
-        if db.execute(connection, db.query("lease/acquire", schema=schema), values):
-            return None
-        held = current(connection, schema)
-        if held is None:
-            raise LeaseHeldError("the job's lease was given back just now: try again")
-        return held
+        db.execute(connection, db.query("lease/lock"), {"schema": schema})
+        for row in db.execute(connection, db.query("lease/blocking", schema=schema), values):
+            return Holder(*row)
+        db.execute(connection, db.query("lease/take", schema=schema), values)
+        db.execute(connection, db.query("lease/clear", schema=schema), values)
+    return None
 
 
 def beat(ttl: float) -> float:
@@ -117,7 +129,13 @@ def release(dsn: str, schema: str, run_id: int) -> None:
 
 @contextmanager
 def holding(
-    dsn: str, schema: str, run_id: int, holder: str, ttl: float, handover: float
+    dsn: str,
+    schema: str,
+    run_id: int,
+    holder: str,
+    ttl: float,
+    handover: float,
+    part: str = "",
 ) -> Iterator[None]:
     """Hold the lease while the block runs, renewed by a thread; then keep it for the next stage.
 
@@ -128,22 +146,24 @@ def holding(
         holder: This process, ``host:pid``.
         ttl: Seconds; a holder that has been silent so long has lost the lease.
         handover: Seconds; how long the run keeps it after the block.
+        part: Of the run's work, as in `acquire`.
 
     Raises:
         LeaseHeldError: Another run holds it; or it was lost while the block ran.
     """
-    acquire(dsn, schema, run_id, holder, ttl)
-    heart = _Heart(dsn, schema, run_id, holder, ttl)
+    acquire(dsn, schema, run_id, holder, ttl, part=part)
+    ours = {"run_id": run_id, "holder": holder, "part": part}
+    heart = _Heart(dsn, schema, ours, ttl)
     heart.start()
     try:
         yield
     except BaseException:
         heart.stop()
         with suppress(RecJobsError):  # the stage's own failure is the one to be told
-            _renew(dsn, schema, run_id, holder, handover, at_work=False)
+            _renew(dsn, schema, ours, handover, at_work=False)
         raise
     heart.stop()
-    if heart.lost or not _renew(dsn, schema, run_id, holder, handover, at_work=False):
+    if heart.lost or not _renew(dsn, schema, ours, handover, at_work=False):
         raise LeaseHeldError(
             f"run {run_id} lost the job's lease while a stage was at work: {holder} could not "
             f"renew it in time (lease.ttl_seconds = {ttl:g}), or another run took it. Nothing was "
@@ -154,10 +174,10 @@ def holding(
 class _Heart(threading.Thread):
     """Renews the lease until it is stopped or the lease is lost."""
 
-    def __init__(self, dsn: str, schema: str, run_id: int, holder: str, ttl: float) -> None:
-        super().__init__(name=f"lease of run {run_id}", daemon=True)
+    def __init__(self, dsn: str, schema: str, ours: Mapping[str, Any], ttl: float) -> None:
+        super().__init__(name=f"lease of run {ours['run_id']}", daemon=True)
         self.lost = False
-        self._lease = (dsn, schema, run_id, holder, ttl)
+        self._lease = (dsn, schema, ours, ttl)
         self._ttl = ttl
         self._stopping = threading.Event()
 
@@ -180,9 +200,9 @@ class _Heart(threading.Thread):
 
 
 def _renew(
-    dsn: str, schema: str, run_id: int, holder: str, seconds: float, *, at_work: bool
+    dsn: str, schema: str, ours: Mapping[str, Any], seconds: float, *, at_work: bool
 ) -> bool:
-    values = {"run_id": run_id, "holder": holder, "seconds": seconds, "at_work": at_work}
+    values = {**ours, "seconds": seconds, "at_work": at_work}
     with db.connect(dsn) as connection:
         return bool(db.execute(connection, db.query("lease/renew", schema=schema), values))
 

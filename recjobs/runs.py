@@ -210,10 +210,17 @@ class RunStore:
             findings.record_rejected(connection, self._schema, run_id, rejected)
 
     def lease(
-        self, run_id: int, holder: str, ttl_seconds: float, handover_seconds: float = 900.0
+        self,
+        run_id: int,
+        holder: str,
+        ttl_seconds: float,
+        handover_seconds: float = 900.0,
+        part: str = "",
     ) -> AbstractContextManager[None]:
         """Hold the job's lease for a run while a block runs; see `lease.holding`."""
-        return lease.holding(self._dsn, self._schema, run_id, holder, ttl_seconds, handover_seconds)
+        return lease.holding(
+            self._dsn, self._schema, run_id, holder, ttl_seconds, handover_seconds, part
+        )
 
     def try_lease(self, run_id: int, holder: str, seconds: float) -> bool:
         """Take the lease, or keep it, for so many seconds; False where it can't be had."""

@@ -1,4 +1,4 @@
--- Gives the lease back, unless a process of the run is at work under it. Returns nothing.
+-- Gives the lease back, but for the processes of the run that are at work under it. Returns nothing.
 -- Parameters: run_id.
 delete from {schema}.lease
 where

@@ -1,5 +1,5 @@
 -- Renews the lease, or hands it over to the run's next stage. Returns one row, none if it was lost.
--- Parameters: run_id, holder, at_work, seconds.
+-- Parameters: run_id, holder, part, at_work, seconds.
 update {schema}.lease set
     at_work = %(at_work)s,
     renewed_at = clock_timestamp(),
@@ -7,4 +7,5 @@ update {schema}.lease set
 where
     run_id = %(run_id)s
     and holder = %(holder)s
+    and part = %(part)s
 returning run_id

@@ -1,4 +1,4 @@
--- Returns one row where the run holds the lease, and keeps it from being taken until the
+-- Returns a row or more where the run holds the lease, and keeps it from being taken until the
 -- transaction ends. Parameters: run_id.
 select run_id
 from {schema}.lease

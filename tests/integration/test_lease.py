@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,73 @@ def test_two_processes_do_not_work_on_one_run_at_once(job: Job) -> None:
             lease.acquire(job.dsn, job.schema, run.run_id, "worker-2:20", 30)
         with job.store.lease(run.run_id, "worker-1:10", 30):
             pass  # the same process may
+
+
+def test_the_parts_of_a_stage_share_the_lease_and_with_nothing_else(job: Job) -> None:
+    run, other = job.open(1), job.open(2)
+    job.store.try_lease(run.run_id, HERE, 30)  # as `begin` leaves it
+    first = job.store.lease(run.run_id, "worker-1:10", 30, part="score 1/2")
+    second = job.store.lease(run.run_id, "worker-2:20", 30, part="score 2/2")
+    with first:
+        with second:
+            assert job.rows("select part, at_work from recs.lease order by part") == [
+                ("score 1/2", True), ("score 2/2", True)
+            ]  # fmt: skip
+            # The same part twice, the whole stage beside a part, another run.
+            for run_id, part in ((run, "score 2/2"), (run, ""), (other, ""), (other, "score 1/2")):
+                with pytest.raises(LeaseHeldError, match="run 1 is at work"):
+                    lease.acquire(job.dsn, job.schema, run_id.run_id, HERE, 30, part=part)
+        # The first is at work still, the second may be tried again.
+        job.store.release(run.run_id)
+        assert not job.store.try_lease(other.run_id, HERE, 30)
+        with job.store.lease(run.run_id, "worker-3:30", 30, part="score 2/2"):
+            pass
+    assert not job.store.try_lease(other.run_id, HERE, 30)
+    with job.store.lease(run.run_id, "worker-4:40", 30):
+        assert job.rows("select part, holder from recs.lease") == [("", "worker-4:40")]
+        with pytest.raises(LeaseHeldError, match="run 1 is at work"):
+            lease.acquire(job.dsn, job.schema, run.run_id, HERE, 30, part="score 1/2")
+    job.store.release(run.run_id)
+    assert job.store.try_lease(other.run_id, HERE, 30)
+
+
+def test_parts_that_died_at_work_hold_nothing_up(job: Job) -> None:
+    first, second = job.open(1), job.open(2)
+    for number in (1, 2):
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        process.wait()
+        dead = f"{socket.gethostname()}:{process.pid}"
+        part = f"score {number}/2"
+        lease.acquire(job.dsn, job.schema, first.run_id, dead, 2, part=part)
+    # Its own other part goes on beside the dead one; the same part takes it over.
+    with job.store.lease(first.run_id, HERE, 2, part="score 2/2"):
+        pass
+    assert job.store.try_lease(first.run_id, HERE, 30)
+    assert job.rows("select part from recs.lease") == [("",)]
+    job.store.release(first.run_id)
+    assert job.store.try_lease(second.run_id, HERE, 30)
+
+
+def test_of_many_parts_that_ask_at_once_all_get_it_or_none(job: Job) -> None:
+    runs = [job.open(number) for number in (1, 2)]
+    got: list[int] = []
+    start = threading.Barrier(8)
+
+    def ask(run_id: int, part: int) -> None:
+        start.wait()
+        with suppress(LeaseHeldError):
+            lease.acquire(job.dsn, job.schema, run_id, f"worker-{run_id}{part}:1", 30,
+                          part=f"score {part}/4")  # fmt: skip
+            got.append(run_id)
+
+    asked = [(run.run_id, part) for run in runs for part in range(1, 5)]
+    threads = [threading.Thread(target=ask, args=each) for each in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 4
+    assert len(set(got)) == 1
 
 
 def test_an_expired_lease_is_anyones_by_the_databases_clock(job: Job) -> None:
@@ -165,7 +233,8 @@ def test_a_lease_that_was_anothers_for_a_while_is_lost_for_good(job: Job) -> Non
 
 def test_a_database_that_is_away_for_longer_than_the_lease_loses_it(job: Job) -> None:
     run = job.open(1)
-    heart = lease._Heart("host=/nowhere dbname=x", job.schema, run.run_id, HERE, 0.2)
+    ours = {"run_id": run.run_id, "holder": HERE, "part": ""}
+    heart = lease._Heart("host=/nowhere dbname=x", job.schema, ours, 0.2)
     heart.start()
     heart.join(10)
     assert heart.lost
