@@ -40,6 +40,21 @@ def copy4(typingctx: Any, target: Any, origin: Any) -> Any:
 
 
 @_intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """``prefetch(address)``: have its line of the cache near by; a bad address does no harm."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [_BYTE, number, number, number])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE], kind)
+        reading, to_l2, data = number(0), number(2), number(1)
+        builder.call(fetch, [builder.inttoptr(args[0], _BYTE), reading, to_l2, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
+
+
+@_intrinsic
 def put_number(typingctx: Any, target: Any, number: Any) -> Any:
     """``put_number(target, number)``: four bytes, big-endian."""
 

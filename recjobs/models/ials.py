@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 import numpy as np
+import numpy.typing as npt
 import threadpoolctl
 from pydantic import Field
 from scipy import sparse
@@ -29,8 +30,8 @@ from recjobs.models.relations import ItemVectors
 from recjobs.progress import Progress, silent
 from recjobs.topn import over_rows
 
-#: Rows handed to a thread at a time.
-_ROWS: Final = 128
+#: Parts of the rows, for threads to take one by one.
+_PARTS: Final = 128
 _ML_1M_ITEMS: Final = 3700
 
 
@@ -68,7 +69,6 @@ class Ials(FactorModel):
         """Solve for users and items in turn; see `Model.fit`. The validation part is not used."""
         train.require_rows()
         by_user = strengths(train)
-        by_item = by_user.T.tocsr()
         self.known_users, self.known_items = known_of(by_user)
         size = int(min(self.known_users.sum(), self.known_items.sum()))
         self._l2 = self.settings.l2 or default_l2(size)
@@ -76,6 +76,11 @@ class Ials(FactorModel):
         rng = np.random.default_rng(self.seed)
         users = self._first_vectors(rng, self.known_users)
         items = self._first_vectors(rng, self.known_items)
+        # The busiest first, on both sides: most vectors that a row asks for are then near by.
+        user_at, item_at = _busiest_first(by_user), _busiest_first(by_user.T)
+        by_item = by_user[user_at].T.tocsr()[item_at]
+        by_user = by_item.T.tocsr()
+        users, items = users[user_at], items[item_at]
         steps = self.settings.cg_steps
         done: list[Epoch] = []
         epochs = epochs or self.settings.epochs
@@ -86,9 +91,10 @@ class Ials(FactorModel):
             loss = (loss + float(of_users)) / by_user.nnz
             done.append(Epoch(number, loss, None))
             progress(number / epochs, f"epoch {number}: loss {loss:.4f}")
-        self.item_vectors = items
         # As `fold_in` would, only sooner: from where they are.
-        self.user_vectors, _ = self._improve(by_user, users, items, users.shape[1])
+        users, _ = self._improve(by_user, users, items, users.shape[1])
+        self.user_vectors, self.item_vectors = np.empty_like(users), np.empty_like(items)
+        self.user_vectors[user_at], self.item_vectors[item_at] = users, items
         return History(tuple(done), len(done), "ndcg@10")
 
     def fold_in(self, histories: sparse.csr_matrix) -> Float32Array:
@@ -123,7 +129,6 @@ class Ials(FactorModel):
         """Return improved vectors of the rows, and the loss before, but for the others' ridge."""
         from recjobs.models import ials_solver
 
-        losses = np.zeros(-(-len(rows) // _ROWS))
         indptr = positives.indptr.astype(np.int64)
         indices = positives.indices.astype(np.int32)
         ridge = self._ridge(positives, others)
@@ -133,13 +138,19 @@ class Ials(FactorModel):
             shared = (self._alpha0 * np.maximum(values, 0)).astype(np.float32)
             others, rows = others @ basis, rows @ basis
 
+        # Parts of about as many positives each; a row takes no time of its own to speak of.
+        cuts = np.searchsorted(indptr, np.linspace(0, indptr[-1], _PARTS + 1)[1:-1])
+        bounds = np.concatenate([[0], cuts, [len(rows)]])
+        losses = np.zeros(_PARTS)
+
         def work(part: slice) -> None:
-            losses[part.start // _ROWS] = ials_solver.improve_rows(
-                part.start, part.stop, indptr, indices, positives.data,
+            number = part.start
+            losses[number] = ials_solver.improve_rows(
+                bounds[number], bounds[number + 1], indptr, indices, positives.data,
                 others, shared, ridge, steps, rows,
             )  # fmt: skip
 
-        over_rows(work, len(rows), _ROWS, threads=self.threads)
+        over_rows(work, _PARTS, 1, threads=self.threads)
         with threadpoolctl.threadpool_limits(self.threads, user_api="blas"):
             return rows @ basis.T, float(losses.sum())
 
@@ -158,6 +169,13 @@ class Ials(FactorModel):
     def _restore(self, arrays: Arrays) -> None:
         self.user_vectors, self.item_vectors = arrays["users"], arrays["items"]
         self._l2, self._alpha0 = arrays["weights"].tolist()
+
+
+def _busiest_first(positives: sparse.csr_matrix) -> npt.NDArray[np.int64]:
+    """Return the rows by falling number of positives."""
+    count = np.asarray((positives != 0).sum(axis=1)).ravel()
+    order: npt.NDArray[np.int64] = np.argsort(-count, kind="stable")
+    return order
 
 
 def default_l2(size: int) -> float:
