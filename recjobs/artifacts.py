@@ -138,6 +138,18 @@ class RunFolder:
             self._verified.add(key)
         return local
 
+    def parts(self, stage: str) -> list[str]:
+        """Return under which names the shards of a finished stage committed their files, in order.
+
+        A stage that one process did is its own only part.
+        """
+        parts: list[str] = self.manifest(stage).summary.get("parts", [stage])
+        return parts
+
+    def paths(self, stage: str, name: str) -> list[Path]:
+        """Return local paths of a file that each part of a finished stage left; see `path`."""
+        return [self.path(part, name) for part in self.parts(stage)]
+
     def folder(self, stage: str, name: str) -> Path:
         """Return a local folder with every file that the stage left below ``name``, verified.
 

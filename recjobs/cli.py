@@ -76,7 +76,13 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
         "run one stage of a run",
         "Runs one stage alone, with what the stages before it left. A stage that has finished is "
         "not run again.\n\n"
-        "  recjobs stage score --run 12",
+        "  recjobs stage score --run 12\n\n"
+        "The stages score and publish also in shards: each does a share of the users beside the "
+        "others,\nin a process of its own, and can be repeated alone. The stage itself, run after "
+        "them, does what\nnone of them has done, and the rest. Set schedule.shards to their number "
+        "first; no list depends\non it.\n\n"
+        "  recjobs stage score --run 12 --shard 1/2 & recjobs stage score --run 12 --shard 2/2\n"
+        "  wait; recjobs stage score --run 12",
     ),
     (
         "status",
@@ -260,6 +266,7 @@ def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
     pinning.add_argument("--unpin", action="store_true", help="only let promotions happen again")
 
     parsers["promote"].add_argument("run", type=_positive, help="the run's id")
+    parsers["stage"].add_argument("--shard", metavar="K/N", help="this share of N, from 1/N to N/N")
     parsers["promote"].add_argument("--why", required=True, help="kept in the table publication")
 
     parsers["show"].add_argument("user", help="a user's id, as the source spells it")
@@ -274,6 +281,10 @@ def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
     doing.add_argument("--airflow", action="store_true", help="run it under airflow standalone")
     parsers["demo"].add_argument("--folder", default=".demo", help="where the demo lives")
 
+
+    less = parsers["parts"].add_mutually_exclusive_group()
+    less.add_argument("--erase", nargs="+", metavar="USER", help="remove users from every day")
+    less.add_argument("--drop", action="store_true", help="remove every day")
 
 def _bench_arguments(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("what", choices=("quality",), help="what to measure")

@@ -17,6 +17,7 @@ from recjobs import console, pipeline
 from recjobs.config import Settings, load_settings, parse_as_of, parse_value
 from recjobs.errors import ConfigError, DataError, GateError, RecJobsError
 from recjobs.runs import FINISHED, Run
+from recjobs.shards import Shard
 from recjobs.stages import run_folder
 
 
@@ -106,12 +107,15 @@ def backfill(args: argparse.Namespace) -> int:
 def stage(args: argparse.Namespace) -> int:
     """Run one stage."""
     settings = load_settings(args.config)
-    with console.stage_bar(args.name) as progress:
-        state = pipeline.run_stage(settings, args.run, args.name, progress)
+    shard = Shard.parse(args.shard) if args.shard else None
+    name = f"{args.name} {shard}" if shard else args.name
+    with console.stage_bar(name) as progress:
+        state = pipeline.run_stage(settings, args.run, args.name, progress, shard)
     if args.json:
-        console.print_json({"run_id": args.run, "stage": args.name, "state": state})
+        shown = {"shard": str(shard)} if shard else {}
+        console.print_json({"run_id": args.run, "stage": args.name, **shown, "state": state})
     else:
-        console.out.print(f"run {args.run}, {args.name}: {state}", markup=False)
+        console.out.print(f"run {args.run}, {name}: {state}", markup=False)
     run = pipeline.run_store(settings).get(args.run)
     if run.status == "held":
         console.err.print(f"run {args.run} is held: {run.rule}", markup=False)

@@ -375,6 +375,8 @@ class ScheduleSettings(Section):
     wait_minutes: float = Field(default=360.0, gt=0)  #: for another run's lease
 
     @field_validator("timezone")
+    #: shares of the users, scored and loaded by a mapped task each; no list depends on it
+    shards: int = Field(default=1, ge=1, le=1024)
     @classmethod
     def _known_zone(cls, value: str) -> str:
         _zone(value)

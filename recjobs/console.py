@@ -102,9 +102,11 @@ def runs_table(runs: Sequence[Run], live: Run | None) -> Table:
 
 def timings_line(run: Run) -> str:
     """Return the stages' seconds in one line."""
-    stages = [stage for stage in STAGES if stage in run.timings]
-    parts = [f"{stage} {run.timings[stage]:.1f}" for stage in stages]
-    return f"{sum(run.timings.values()):.1f} s: " + ", ".join(parts)
+    seconds = dict.fromkeys(STAGES, 0.0)
+    for name, taken in run.timings.items():
+        seconds[name.partition(" ")[0]] += taken  # a shard's, "score 2/4", is its stage's
+    parts = [f"{stage} {taken:.1f}" for stage, taken in seconds.items() if stage in run.timings]
+    return f"{sum(seconds.values()):.1f} s: " + ", ".join(parts)
 
 
 def report_path(run: Run) -> Path | str:

@@ -1,15 +1,16 @@
 """Where lists are stored: one table per run, filled outside, then attached to one of two parents.
 
 ``top_n_list`` has the runs that are live, or were and can be again at once; ``top_n_archive`` the
-others. A table is filled and sealed before a partitioned table is touched at all, so that attaching
-it takes a millisecond and no reader waits.
+others. A table is made, with its key and a check, and filled before a partitioned table is touched
+at all, so that attaching it takes a millisecond and no reader waits. Several processes may fill it
+at once, each with a slice of the users.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,20 +36,27 @@ def id_types(connection: db.PgConnection, schema: str) -> tuple[IdType, IdType]:
     return rows[0][0], rows[0][1]
 
 
+def create(connection: db.PgConnection, schema: str, run_id: int) -> None:
+    """Make a run's table where there is none; under the caller's lock, for two may come at once."""
+    table = _table(schema, run_id)
+    if not _exists(connection, table):
+        _create(connection, schema, table, run_id, "top_n_list")
+
+
 def load(
     connection: db.PgConnection,
     schema: str,
     run_id: int,
     lists: Path,
     progress: Progress = silent,
-) -> int:
-    """Fill and seal a run's table from ``lists.parquet`` and return its rows.
+) -> bool:
+    """Load a slice, a ``lists.parquet``, into a run's table; False where all of it is there.
 
-    All in the caller's transaction: a killed load leaves nothing.
+    What is there of its users, and not whole, is replaced. All in the caller's transaction: a
+    killed load leaves nothing.
 
     Raises:
         ConfigError: The ids are of other types than the schema's.
-        DatabaseError: Not every row arrived.
     """
     user_type, item_type = id_types(connection, schema)
     columns = {
@@ -60,42 +68,66 @@ def load(
         "because_item_ids": f"{item_type}[]",
         "reason": "text",
     }
-    table = _table(schema, "load", run_id)
+    table = _table(schema, run_id)
     with pq.ParquetFile(lists) as file:
         rows = int(file.metadata.num_rows)
         schema_of_ids = (("user_id", user_type), ("item_ids", item_type))
         for name, type_ in schema_of_ids:
             require_type(name, file.schema_arrow.field(name).type, type_)
-        _create(connection, schema, table, "top_n_list")
+        span = span_of(file, run_id)
+        if not rows or _count(connection, table, span) == rows:
+            return False
+        forget(connection, table, span)
         batches = _with_run(file, run_id, [c for c in columns if c != "run_id"], rows, progress)
         copy_in(connection, table, columns, batches)
-    _seal(connection, table, run_id)
-    stored = count(connection, table)
+    return True
+
+
+def complete(connection: db.PgConnection, schema: str, run_id: int, rows: int) -> None:
+    """Count the lists of a run's table, for the planner and for us.
+
+    Raises:
+        DatabaseError: A slice is missing, or a part of one.
+    """
+    table = _table(schema, run_id)
+    db.execute(connection, db.query("partitions/analyze", table=table.strings))
+    stored = _count(connection, table, {"run_id": run_id, "first": None, "last": None})
     if stored != rows:
         raise DatabaseError(f"run {run_id}: expected {rows} lists in the database, found {stored}")
-    return rows
+
+
+def span_of(file: pq.ParquetFile, run_id: int) -> dict[str, Any]:
+    """Return which rows of a run a file has that ascends by user: run_id, first and last user.
+
+    The users are None where it has no rows.
+    """
+    groups = file.num_row_groups
+    if not groups:
+        return {"run_id": run_id, "first": None, "last": None}
+    first, last = (file.read_row_group(group, ["user_id"])["user_id"] for group in (0, groups - 1))
+    return {"run_id": run_id, "first": first[0].as_py(), "last": last[-1].as_py()}
+
+
+def forget(connection: db.PgConnection, table: sql.Identifier, span: Mapping[str, Any]) -> None:
+    """Remove the rows of a `span_of`, to write them anew."""
+    db.execute(connection, db.query("partitions/forget", table=table.strings), span)
 
 
 def attach(connection: db.PgConnection, schema: str, run_id: int, parent: Parent) -> None:
     """Attach the run's loaded table to a parent, in the caller's transaction."""
-    _attach(connection, schema, run_id, _table(schema, "load", run_id), parent)
+    _attach(connection, schema, run_id, _table(schema, run_id), parent)
 
 
 def copy(
     connection: db.PgConnection, schema: str, run_id: int, origin: Parent, parent: Parent
 ) -> None:
     """Copy a run's lists from one parent to the other, in the caller's transaction."""
-    table = _table(schema, "load", run_id)
-    _create(connection, schema, table, parent)
+    table = _table(schema, run_id)
+    _create(connection, schema, table, run_id, parent)
     statement = db.query("partitions/copy", table=table.strings, origin=(schema, origin))
     db.execute(connection, statement, {"run_id": run_id})
-    _seal(connection, table, run_id)
+    db.execute(connection, db.query("partitions/analyze", table=table.strings))
     _attach(connection, schema, run_id, table, parent)
-
-
-def count(connection: db.PgConnection, table: sql.Identifier) -> int:
-    """Return how many rows a table has."""
-    return int(db.execute(connection, db.query("partitions/count", table=table.strings))[0][0])
 
 
 def require_type(name: str, received: pa.DataType, id_type: IdType) -> None:
@@ -118,34 +150,41 @@ def _with_run(
         progress(done / rows, f"{done:,} of {rows:,} lists")
 
 
-def _create(connection: db.PgConnection, schema: str, table: sql.Identifier, parent: str) -> None:
+def _create(
+    connection: db.PgConnection, schema: str, table: sql.Identifier, run_id: int, parent: Parent
+) -> None:
     names = {"table": table.strings}
     db.execute(connection, db.query("partitions/drop", **names))
     db.execute(connection, db.query("partitions/create", **names, parent=(schema, parent)))
+    db.execute(connection, db.query("partitions/key", **names), {"run_id": run_id})
     quoted = sql.Identifier(schema, parent).as_string(connection)
     owner = db.execute(connection, db.query("partitions/owner"), {"parent": quoted})[0][0]
     db.execute(connection, db.query("partitions/own", **names, owner=owner))
 
 
-def _seal(connection: db.PgConnection, table: sql.Identifier, run_id: int) -> None:
-    db.execute(connection, db.query("partitions/seal", table=table.strings), {"run_id": run_id})
-    db.execute(connection, db.query("partitions/analyze", table=table.strings))
+def _count(connection: db.PgConnection, table: sql.Identifier, span: Mapping[str, Any]) -> int:
+    counted = db.query("partitions/count", table=table.strings)
+    return int(db.execute(connection, counted, span)[0][0])
+
+
+def _exists(connection: db.PgConnection, table: sql.Identifier) -> bool:
+    quoted = {"table": table.as_string(connection)}
+    return bool(db.execute(connection, db.query("partitions/exists"), quoted)[0][0])
 
 
 def _attach(
     connection: db.PgConnection, schema: str, run_id: int, table: sql.Identifier, parent: Parent
 ) -> None:
     name = f"{parent}_{run_id}"
-    quoted = sql.Identifier(schema, name).as_string(connection)
-    if db.execute(connection, db.query("partitions/exists"), {"table": quoted})[0][0]:
+    if _exists(connection, sql.Identifier(schema, name)):
         raise DatabaseError(
-            f"table {quoted}, an earlier one of run {run_id}, is still being detached, for a "
-            "transaction that read it is open: end that, or try again later"
+            f"table {schema}.{name}, an earlier one of run {run_id}, is still being detached, for "
+            "a transaction that read it is open: end that, or try again later"
         )
     db.execute(connection, db.query("partitions/rename", table=table.strings, name=name))
     names = {"parent": (schema, parent), "table": (schema, name)}
     db.execute(connection, db.query("partitions/attach", **names), {"run_id": run_id})
 
 
-def _table(schema: str, place: str, run_id: int) -> sql.Identifier:
-    return sql.Identifier(schema, f"top_n_{place}_{run_id}")
+def _table(schema: str, run_id: int) -> sql.Identifier:
+    return sql.Identifier(schema, f"top_n_load_{run_id}")

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from recjobs.errors import ConfigError, DatabaseError, GateError, LeaseHeldError
 from recjobs.expectations import Outcome, require
 from recjobs.progress import Progress, silent
 from recjobs.runs import FINISHED, Run, RunKey, RunStore
+from recjobs.shards import Shard
 from recjobs.stages import Night, run_folder
 
 StageState = Literal["done", "reused", "skipped"]
@@ -166,9 +168,16 @@ def begin(
 
 
 def run_stage(
-    settings: Settings, run_id: int, stage: str, progress: Progress = silent
+    settings: Settings,
+    run_id: int,
+    stage: str,
+    progress: Progress = silent,
+    shard: Shard | None = None,
 ) -> StageState:
     """Run one stage of a run, unless it has committed or the run has no use for it.
+
+    A shard of a stage is run beside the others, in as many processes; the stage itself, run after
+    them, does what none of them has done.
 
     Returns:
         ``"done"``, ``"reused"`` (it had committed before) or ``"skipped"`` (after a hold, in a dry
@@ -179,6 +188,11 @@ def run_stage(
     """
     if stage not in STAGES:
         raise ConfigError(f"stage: expected one of {', '.join(STAGES)}. Received: {stage!r}")
+    if shard and stage not in stages.SHARDED:
+        raise ConfigError(
+            f"shard: expected a stage that has shards, {' or '.join(stages.SHARDED)}. "
+            f"Received: {stage!r}"
+        )
     if stage == "verdict":
         verdict(settings, run_id)
         return "done"
@@ -193,14 +207,15 @@ def run_stage(
             # Nothing that another run reads: made anew for an old run, it neither waits nor blocks.
             return _work(night, stage, progress)
         _require_same_code(night.run)
-        with _lease(store, night.settings, run_id):
+        with _lease(store, night.settings, run_id, f"{stage} {shard}" if shard else ""):
             _require_before(night, stage)
-            return _work(night, stage, progress)
+            return _share(night, stage, shard, progress) if shard else _work(night, stage, progress)
     except LeaseHeldError:
         raise  # it waits: nothing of it has failed
     except Exception as error:
         if stage != "report" and store.get(run_id).status not in FINISHED:
-            message = _CREDENTIALS.sub("//…@", f"{type(error).__name__}: {error}")
+            of_shard = f"shard {shard}: " if shard else ""
+            message = _CREDENTIALS.sub("//…@", f"{type(error).__name__}: {of_shard}{error}")
             store.update(run_id, status="failed", stage=stage, error=message)
         raise
 
@@ -299,10 +314,12 @@ def _unwatched(stage: str) -> AbstractContextManager[Progress]:
     return nullcontext(silent)
 
 
-def _lease(store: RunStore, settings: Settings, run_id: int) -> AbstractContextManager[None]:
+def _lease(
+    store: RunStore, settings: Settings, run_id: int, part: str = ""
+) -> AbstractContextManager[None]:
     lease = settings.lease
     holder = f"{socket.gethostname()}:{os.getpid()}"
-    return store.lease(run_id, holder, lease.ttl_seconds, lease.handover_seconds)
+    return store.lease(run_id, holder, lease.ttl_seconds, lease.handover_seconds, part)
 
 
 def _new_folder(settings: Settings) -> str:
@@ -398,3 +415,15 @@ def _work(night: Night, stage: str, progress: Progress) -> StageState:
         stages.AFTER[stage](night, manifest.summary)
     store.update(run_id, timings={stage: manifest.seconds})
     return "reused" if reuse else "done"
+
+
+def _share(night: Night, stage: str, shard: Shard, progress: Progress) -> StageState:
+    # The run's status stays as it is: a shard that goes well clears no failure of another one's.
+    if night.folder.finished(stage):
+        return "reused"
+    started = time.monotonic()
+    if not stages.SHARDED[stage](night, shard, progress):
+        return "reused"
+    seconds = round(time.monotonic() - started, 3)
+    night.store.update(night.run.run_id, stage=stage, timings={f"{stage} {shard}": seconds})
+    return "done"

@@ -22,3 +22,12 @@ class EpochProgress(Protocol):
 
 def silent(done: float, note: str = "") -> None:
     """Take the report and do nothing with it."""
+
+
+def within(progress: Progress, start: float, end: float) -> Progress:
+    """Return what a step that goes from one share of the stage to another tells it by."""
+
+    def of_step(done: float, note: str = "") -> None:
+        progress(start + (end - start) * done, note)
+
+    return of_step

@@ -1,7 +1,8 @@
 """The stage `publish`: scored lists into Postgres, and readers pointed at them.
 
-First everything that no reader sees yet: the lists into a table of their own, and what goes with
-them. Then the run is attached and the pointer moved (`live`), then older runs make room (`retain`).
+First everything that no reader sees yet: the lists into a table of their own, which shards may fill
+side by side (`load`), and what goes with them. Then the run is attached and the pointer moved
+(`live`), then older runs make room (`retain`).
 Each step can be repeated: a killed publish ends, run again, as if it had not been killed.
 """
 
@@ -25,9 +26,10 @@ from recjobs.config import Settings
 from recjobs.copy_binary import copy_in
 from recjobs.index import Index
 from recjobs.pointer import Job
-from recjobs.progress import Progress, silent
+from recjobs.progress import Progress, silent, within
 from recjobs.retain import retain
 from recjobs.runs import Run
+from recjobs.shards import Shard
 
 INACTIVE: Final = "inactive in the users table"
 NOT_A_USER: Final = "not in the users table"
@@ -57,16 +59,12 @@ def publish(
     """
     started = time.monotonic()
     job = _job(dsn, settings)
-    lists = folder.path("score", "lists.parquet")
-    with db.connect(dsn) as connection:
-        stored = pointer.lists_in(connection, job.schema, run.run_id) not in (None, "dropped")
-    if not stored:
+    lists = folder.paths("score", "lists.parquet")
+    rows = sum(pq.read_metadata(path).num_rows for path in lists)
+    if not _stored(job, run):
+        load(dsn, settings, run, folder, Shard(1, 1), within(progress, 0, _LOADED))
         with db.connect(dsn) as connection:
-            partitions.load(
-                connection, job.schema, run.run_id, lists,
-                lambda done, note="": progress(_LOADED * done, note),
-            )  # fmt: skip
-        with db.connect(dsn) as connection:
+            partitions.complete(connection, job.schema, run.run_id, rows)
             _load_companions(connection, job.schema, run.run_id, folder)
     progress(_LOADED, "moving the pointer")
     why_not = live.publish(job, run.run_id, settings.score.n, by=_by(run), why=_why(run))
@@ -79,10 +77,47 @@ def publish(
         "run_id": run.run_id,
         "live": why_not is None,
         "why_not_live": why_not,
-        "rows": pq.read_metadata(lists).num_rows,
+        "rows": rows,
         "seconds": round(time.monotonic() - started, 3),
         "warnings": warnings,
     }
+
+
+def load(
+    dsn: str,
+    settings: Settings,
+    run: Run,
+    folder: RunFolder,
+    shard: Shard,
+    progress: Progress = silent,
+) -> bool:
+    """Load a shard of a run's lists into the run's table, where no reader sees them yet.
+
+    Parts of the lists that are there are left alone; each of the others is replaced in one
+    transaction. Shards may be loaded at once, by several processes.
+
+    Returns:
+        Whether anything was left to do.
+
+    Raises:
+        ConfigError: The ids are of other types than the schema's, or it was never migrated.
+        DatabaseError: The server failed: a retry goes on.
+    """
+    job = _job(dsn, settings)
+    if _stored(job, run):
+        return False
+    pointer.locked(job, lambda c: partitions.create(c, job.schema, run.run_id))
+    parts = folder.parts("score")
+    parts = parts[shard.share(len(parts))]
+    loaded = False
+    for number, part in enumerate(parts):
+        of_part = within(progress, number / len(parts), (number + 1) / len(parts))
+        lists = folder.path(part, "lists.parquet")
+        with db.connect(dsn) as connection:
+            if partitions.load(connection, job.schema, run.run_id, lists, of_part):
+                _load_similar_users(connection, job.schema, run.run_id, folder, part)
+                loaded = True
+    return loaded
 
 
 def promote(dsn: str, settings: Settings, run: Run, *, by: str, why: str) -> None:
@@ -104,6 +139,11 @@ def _job(dsn: str, settings: Settings) -> Job:
     return Job(dsn, settings.job.db_schema, settings.publish.lock_timeout_ms)
 
 
+def _stored(job: Job, run: Run) -> bool:
+    with db.connect(job.dsn) as connection:
+        return pointer.lists_in(connection, job.schema, run.run_id) not in (None, "dropped")
+
+
 def _by(run: Run) -> str:
     return f"recjobs on {run.host}"
 
@@ -115,25 +155,49 @@ def _why(run: Run) -> str:
 def _load_companions(
     connection: db.PgConnection, schema: str, run_id: int, folder: RunFolder
 ) -> None:
-    """Write what goes with the lists: similar and popular items, users without a list, items."""
+    """Write what no shard has a share in: items, their neighbours, the popular, the unserved."""
     user_type, item_type = partitions.id_types(connection, schema)
     similar = {ITEM_ID: item_type, "similar_item_ids": f"{item_type}[]", "scores": "real[]"}
     popular = {"segment": "text", "item_ids": f"{item_type}[]", "scores": "real[]"}
-    alike = {USER_ID: user_type, "similar_user_ids": f"{user_type}[]", "scores": "real[]"}
     unserved = {USER_ID: user_type, REASON: "text"}
-    asked = "similar_users.parquet" in folder.manifest("score").files
-    users = _batches(folder.path("score", "similar_users.parquet"), alike) if asked else iter(())
     for table, columns, batches in (
         ("similar_list", similar, _batches(folder.path("score", "similar.parquet"), similar)),
-        ("similar_user_list", alike, users),
         ("popular_list", popular, _batches(folder.path("score", "popular.parquet"), popular)),
         ("unserved_user", unserved, iter(_unserved(folder).to_batches())),
     ):
-        named = (_with_run(batch, run_id) for batch in batches)
         target = sql.Identifier(schema, table)
         db.execute(connection, db.query("publish/forget", table=target.strings), {"run_id": run_id})
-        copy_in(connection, target, {**columns, "run_id": "bigint"}, named)
+        _copy(connection, target, columns, batches, run_id)
     _load_items(connection, schema, run_id, item_type, _items(folder))
+
+
+def _load_similar_users(
+    connection: db.PgConnection, schema: str, run_id: int, folder: RunFolder, part: str
+) -> None:
+    """Write the users alike of a part of the users, where the job asks for them."""
+    if "similar_users.parquet" not in folder.manifest(part).files:
+        return
+    path = folder.path(part, "similar_users.parquet")
+    user_type, _ = partitions.id_types(connection, schema)
+    alike = {USER_ID: user_type, "similar_user_ids": f"{user_type}[]", "scores": "real[]"}
+    table = sql.Identifier(schema, "similar_user_list")
+    with pq.ParquetFile(path) as file:
+        partitions.forget(connection, table, partitions.span_of(file, run_id))
+    _copy(connection, table, alike, _batches(path, alike), run_id)
+
+
+def _copy(
+    connection: db.PgConnection,
+    table: sql.Identifier,
+    columns: Mapping[str, str],
+    batches: Iterator[pa.RecordBatch],
+    run_id: int,
+) -> None:
+    named = (
+        batch.append_column("run_id", pa.array([run_id] * len(batch), pa.int64()))
+        for batch in batches
+    )
+    copy_in(connection, table, {**columns, "run_id": "bigint"}, named)
 
 
 def _load_items(
@@ -146,10 +210,6 @@ def _load_items(
     upsert = db.query("publish/items", schema=schema, table=table.strings)
     db.execute(connection, upsert, {"run_id": run_id})
     db.execute(connection, db.query("partitions/drop", table=table.strings))
-
-
-def _with_run(batch: pa.RecordBatch, run_id: int) -> pa.RecordBatch:
-    return batch.append_column("run_id", pa.array([run_id] * len(batch), pa.int64()))
 
 
 def _batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:

@@ -18,13 +18,15 @@ from recjobs.artifacts import RunFolder, StageOutput, read_json, write_json
 from recjobs.columns import POPULAR
 from recjobs.config import Settings
 from recjobs.expectations import Outcome, require
-from recjobs.progress import Progress
+from recjobs.progress import Progress, within
 from recjobs.runs import Run, RunStore
+from recjobs.shards import Shard
 
 if TYPE_CHECKING:
     from recjobs.dataset import Interactions
     from recjobs.evaluate import Champion
     from recjobs.models import Model
+    from recjobs.score import Scorer
     from recjobs.split import Split
     from recjobs.train import Parent
 
@@ -150,12 +152,34 @@ def _refit(night: Night, out: StageOutput, progress: Progress) -> None:
 
 
 def _score(night: Night, out: StageOutput, progress: Progress) -> None:
-    from recjobs.score import score
+    """Write the lists that no shard has written, and what goes with them all."""
+    from recjobs.list_rows import added
 
-    popular_only = night.run.published_source == POPULAR
-    model = None if popular_only else _model(night, "refit")
-    log = earlier.read_log(night.folder, features=True)
-    score(model, log, night.as_of, night.settings, out, progress)
+    scorer = _scorer(night)
+    shards = Shard.all(night.settings.schedule.shards)
+    if len(shards) == 1:
+        scorer.lists(shards[0], out, within(progress, 0, 0.9))
+    else:
+        for shard in shards:
+            span = 0.9 * (shard.number - 1) / shard.of, 0.9 * shard.number / shard.of
+            _score_shard(night, shard, within(progress, *span), scorer)
+        parts = [shard.part("score") for shard in shards]
+        counts = added(night.folder.manifest(part).summary for part in parts)
+        out.summary = {"parts": parts, **counts}
+    scorer.rest(out)
+    progress(1.0)
+
+
+def _score_shard(
+    night: Night, shard: Shard, progress: Progress, scorer: Scorer | None = None
+) -> bool:
+    """Commit a shard's lists as a part of their own; False where they were committed before."""
+    part = shard.part("score")
+    if night.folder.finished(part):
+        return False
+    with night.folder.writing(part) as out:
+        (scorer or _scorer(night)).lists(shard, out, progress)
+    return True
 
 
 def _check(night: Night, out: StageOutput, progress: Progress) -> None:
@@ -165,11 +189,11 @@ def _check(night: Night, out: StageOutput, progress: Progress) -> None:
     lists = run_folder(reference) if reference else None
     known = lists is not None and lists.finished("score")
     check(
-        night.folder.path("score", "lists.parquet"),
+        night.folder.paths("score", "lists.parquet"),
         night.folder.path("score", "popular.parquet"),
         earlier.read_log(night.folder),
         night.as_of,
-        lists.path("score", "lists.parquet") if lists and known else None,
+        lists.paths("score", "lists.parquet") if lists and known else None,
         night.settings,
         out,
         progress,
@@ -201,6 +225,14 @@ def _report(night: Night, out: StageOutput, progress: Progress) -> None:
         publications=[Publication(**row) for row in store.publications(_PUBLICATIONS)],
     )
     report(facts, night.settings, night.folder, out)
+
+
+def _publish_shard(night: Night, shard: Shard, progress: Progress) -> bool:
+    """Load a shard's lists, which no reader sees yet; False where they were loaded before."""
+    from recjobs import publish
+
+    dsn = night.settings.target.resolve()
+    return publish.load(dsn, night.settings, night.run, night.folder, shard, progress)
 
 
 WORK: Final[dict[str, Callable[[Night, StageOutput, Progress], None]]] = {
@@ -235,6 +267,22 @@ def _parent(
 ) -> tuple[Parent | None, str | None]:
     """Return what the run's parent fitted in a stage, or None and, where it has one, why not."""
     if night.run.parent_run_id is None:
+#: What a shard does of a stage, beside the others; the stage does what no shard has done. False:
+#: there was nothing left to do.
+SHARDED: Final[dict[str, Callable[[Night, Shard, Progress], bool]]] = {
+    "score": _score_shard,
+    "publish": _publish_shard,
+}
+
+
+def _scorer(night: Night) -> Scorer:
+    from recjobs.score import Scorer
+
+    popular_only = night.run.published_source == POPULAR
+    model = None if popular_only else _model(night, "refit")
+    log = earlier.read_log(night.folder, features=True)
+    return Scorer(model, log, night.as_of, night.settings)
+
         return None, None
     run = night.store.get(night.run.parent_run_id)
     return earlier.parent(run, run_folder(run), stage, night.settings, data)

@@ -9,10 +9,15 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from recjobs.artifacts import StageOutput
 from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.config import Settings
 from recjobs.dataset import NEVER, Interactions
 from recjobs.index import Index
+from recjobs.models import Model
+from recjobs.progress import Progress, silent
+from recjobs.score import Scorer
+from recjobs.shards import Shard
 
 #: user_id, item_id, day, then the rating (None: none) and the event ("": none).
 Row = tuple[int, int, float, float | None, str]
@@ -86,3 +91,17 @@ def settings_of(**sections: object) -> Settings:
     return Settings.model_validate(
         {"job": {"name": "unit", "training_threads": 2}, "source": {"table": "t"}, **sections}
     )
+
+
+def score(
+    model: Model | None,
+    log: Interactions,
+    as_of: int,
+    settings: Settings,
+    out: StageOutput,
+    progress: Progress = silent,
+) -> None:
+    """Write everyone's lists and what goes with them, as the stage of one process does."""
+    scorer = Scorer(model, log, as_of, settings)
+    scorer.lists(Shard(1, 1), out, progress)
+    scorer.rest(out)

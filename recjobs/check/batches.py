@@ -1,8 +1,8 @@
-"""Rows of a ``lists.parquet``, some at a time, as arrays under tonight's indexes."""
+"""Rows of ``lists.parquet``, some at a time, as arrays under tonight's indexes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,12 +43,17 @@ class Batch:
     item_idx: Int32Array
 
 
-def batches(path: Path, log: Interactions) -> Iterator[Batch]:
-    """Yield the rows of a ``lists.parquet`` in its order.
+def batches(paths: Sequence[Path], log: Interactions) -> Iterator[Batch]:
+    """Yield the rows of each part's ``lists.parquet``, in order.
 
     Raises:
-        DataError: The file has not the columns that the score stage writes.
+        DataError: A file has not the columns that the score stage writes.
     """
+    for path in paths:
+        yield from _batches(path, log)
+
+
+def _batches(path: Path, log: Interactions) -> Iterator[Batch]:
     with pq.ParquetFile(path) as file:
         missing = {USER_ID, *_PER_ITEM, REASON} - set(file.schema_arrow.names)
         if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,10 +35,10 @@ class _Top:
 class Churn:
     """Compares tonight's lists with the reference run's, batch by batch.
 
-    Both files ascend by user, so they are read along with each other and neither is ever held.
+    Both ascend by user, so they are read along with each other and neither is ever held.
 
     Args:
-        reference: The other run's ``lists.parquet``.
+        reference: The other run's ``lists.parquet``, of each part.
         log: Tonight's log; its indexes are in the order of the ids, as both files are.
         n: How many of a list's items are compared.
 
@@ -45,7 +46,7 @@ class Churn:
         users: Users with a list in both, so far.
     """
 
-    def __init__(self, reference: Path, log: Interactions, n: int) -> None:
+    def __init__(self, reference: Sequence[Path], log: Interactions, n: int) -> None:
         self.users = 0
         self._replaced = 0.0
         self._n = n

@@ -7,6 +7,7 @@ to serve are looked up again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,11 +52,11 @@ class _Counts:
 
 
 def check(
-    lists: Path,
+    lists: Sequence[Path],
     popular: Path,
     log: Interactions,
     as_of: int,
-    reference: Path | None,
+    reference: Sequence[Path] | None,
     settings: Settings,
     out: StageOutput,
     progress: Progress,
@@ -66,11 +67,11 @@ def check(
     caller stops the night where an outcome says so.
 
     Args:
-        lists: ``lists.parquet`` of the score stage.
+        lists: ``lists.parquet`` of the score stage, of each part.
         popular: ``popular.parquet`` of the score stage.
         log: The whole log before ``as_of``.
         as_of: Microseconds.
-        reference: ``lists.parquet`` of the reference run, None where there is none.
+        reference: The same of the reference run, None where there is none.
         settings: Of the job; ``[feedback]``, ``[score]`` and ``[check]`` are read.
         out: Takes the summary.
         progress: Told the share of rows done.
@@ -87,7 +88,7 @@ def check(
         served=np.zeros(len(log.users), dtype=np.bool_),
     )
     churn = None if reference is None else Churn(reference, log, n)
-    total = max(pq.read_metadata(lists).num_rows, 1)
+    total = max(sum(pq.read_metadata(path).num_rows for path in lists), 1)
     for batch in batches(lists, log):
         _count(batch, counts, log, seen, candidates, n)
         if churn is not None:

@@ -7,7 +7,7 @@ users' lists are looked at one by one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -92,11 +92,11 @@ class Sample:
     history: list[Past]
 
 
-def read_lists(path: Path, log: Interactions, n: int) -> Scored:
+def read_lists(paths: Sequence[Path], log: Interactions, n: int) -> Scored:
     """Count what is on the lists, and keep the rows of a few users.
 
     Args:
-        path: ``lists.parquet``.
+        paths: ``lists.parquet`` of each part.
         log: The run's log, for the item index and for who is typical.
         n: The length of a list; the spares behind it are not counted.
     """
@@ -107,19 +107,18 @@ def read_lists(path: Path, log: Interactions, n: int) -> Scored:
     short: Counter[str] = Counter()
     samples: list[dict[str, Any]] = []
     fallback: list[dict[str, Any]] = []
-    with pq.ParquetFile(path) as file:
-        for block in file.iter_batches(batch_size=_BLOCK_ROWS):
-            users += len(block)
-            items = log.items.encode(pc.list_slice(block["item_ids"], 0, n).flatten())
-            shown += np.bincount(items[items >= 0], minlength=len(shown))
-            _count(entries, pc.list_slice(block["sources"], 0, n).flatten())
-            _count(short, block["reason"].drop_null())
-            filled = block.filter(pc.greater(pc.list_value_length(block["item_ids"]), 0))
-            source = pc.list_element(filled["sources"], 0) if len(filled) else pa.array([])
-            _count(first, source)
-            samples += block.filter(pc.is_in(block[USER_ID], value_set=wanted)).to_pylist()
-            if not fallback and len(filled):
-                fallback = filled.filter(pc.equal(source, POPULAR)).slice(0, 1).to_pylist()
+    for block in _blocks(paths):
+        users += len(block)
+        items = log.items.encode(pc.list_slice(block["item_ids"], 0, n).flatten())
+        shown += np.bincount(items[items >= 0], minlength=len(shown))
+        _count(entries, pc.list_slice(block["sources"], 0, n).flatten())
+        _count(short, block["reason"].drop_null())
+        filled = block.filter(pc.greater(pc.list_value_length(block["item_ids"]), 0))
+        source = pc.list_element(filled["sources"], 0) if len(filled) else pa.array([])
+        _count(first, source)
+        samples += block.filter(pc.is_in(block[USER_ID], value_set=wanted)).to_pylist()
+        if not fallback and len(filled):
+            fallback = filled.filter(pc.equal(source, POPULAR)).slice(0, 1).to_pylist()
     if users > first.total():
         first["none"] = users - first.total()
     if fallback and not any(row[USER_ID] == fallback[0][USER_ID] for row in samples):
@@ -133,6 +132,12 @@ def read_lists(path: Path, log: Interactions, n: int) -> Scored:
         short=dict(short.most_common()),
         samples=[_cut(row, n) for row in samples],
     )
+
+
+def _blocks(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=_BLOCK_ROWS)
 
 
 def sample_lists(scored: Scored, log: Interactions, item_rows: Path, zone: tzinfo) -> list[Sample]:

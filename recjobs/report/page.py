@@ -149,8 +149,8 @@ class _Page:
 
     @cached_property
     def _scored(self) -> Scored:
-        path = self.folder.path("score", "lists.parquet")
-        return read_lists(path, self._interactions, self.settings.score.n)
+        paths = self.folder.paths("score", "lists.parquet")
+        return read_lists(paths, self._interactions, self.settings.score.n)
 
     def _samples(self) -> list[Sample]:
         items = self.folder.path("extract", "items.parquet")

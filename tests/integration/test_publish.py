@@ -297,7 +297,9 @@ class Killed(BaseException):
 
 
 _STEPS: list[tuple[Any, str]] = [
-    (partitions, "_seal"),
+    (partitions, "create"),
+    (partitions, "load"),
+    (partitions, "complete"),
     (publish, "_load_companions"),
     (publish, "_load_items"),
     (live, "publish"),

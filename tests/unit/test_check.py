@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logs import log_of, settings_of
+from logs import log_of, score, settings_of
 from recjobs.artifacts import StageOutput
 from recjobs.check import batches as batches_module
 from recjobs.check import check
@@ -26,7 +26,6 @@ from recjobs.errors import DataError
 from recjobs.expectations import Outcome
 from recjobs.models import make
 from recjobs.progress import silent
-from recjobs.score import score
 from recjobs.train import refit
 
 #: One row of lists.parquet, as a dict.
@@ -109,10 +108,10 @@ def checked(
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(fallback if popular != [] else fallback[:0], folder / "popular.parquet")
     lists = write(folder, "lists.parquet", rows)
-    before = None if reference is None else write(folder / "was", "lists.parquet", reference)
+    before = None if reference is None else [write(folder / "was", "lists.parquet", reference)]
     out = StageOutput(folder)
-    args = (lists, folder / "popular.parquet", log, AS_OF, before, settings or job(), out, silent)
-    check(*args)
+    popular_lists = folder / "popular.parquet"
+    check([lists], popular_lists, log, AS_OF, before, settings or job(), out, silent)
     summary = out.summary
     return {**summary, "outcomes": {o["name"]: Outcome(**o) for o in summary["outcomes"]}}
 
@@ -340,7 +339,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, missing: str) -> None
     path = tmp_path / "lists.parquet"
     pq.write_table(pa.Table.from_pylist(good(), SCHEMA).select(kept.names), path)
     with pytest.raises(DataError, match=f"Received a file without {missing}"):
-        check(path, path, shop(), AS_OF, None, job(), StageOutput(tmp_path), silent)
+        check([path], path, shop(), AS_OF, None, job(), StageOutput(tmp_path), silent)
 
 
 @pytest.mark.parametrize("model", ["popular", "item_knn", None])
@@ -359,9 +358,8 @@ def test_what_is_scored_passes(tmp_path: Path, model: str | None) -> None:
     score(fresh, log, AS_OF, settings, out, silent)
     found = StageOutput(tmp_path)
     lists, popular = tmp_path / "lists.parquet", tmp_path / "popular.parquet"
-    check(lists, popular, log, AS_OF, lists, settings, found, silent)
+    check([lists], popular, log, AS_OF, [lists], settings, found, silent)
     outcomes = {o["name"]: o["passed"] for o in found.summary["outcomes"]}
     assert all(outcomes.values()), found.summary
     assert set(outcomes) >= {"completeness", "churn"}
     assert found.summary["churn"] == 0.0
-    assert found.summary["coverage"] == pytest.approx(out.summary["coverage"])

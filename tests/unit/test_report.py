@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from logs import score
 from recjobs.artifacts import RunFolder, StageOutput, file_sha256, read_json, write_json
 from recjobs.check import check
 from recjobs.columns import POPULAR
@@ -30,7 +31,6 @@ from recjobs.report import page as page_module
 from recjobs.report.headline import as_of_argument, failure, headline
 from recjobs.report.lists import popularity_curves, read_lists, sample_lists
 from recjobs.report.plots import Estimate, Night, by_model, duration, number, over_nights, timings
-from recjobs.score import score
 from recjobs.split import split
 from recjobs.train import refit, train
 
@@ -155,7 +155,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         score(model, log, MICROSECONDS, job, out, silent)
     with folder.writing("check") as out:
         lists, popular = (folder.path("score", f"{n}.parquet") for n in ("lists", "popular"))
-        check(lists, popular, log, MICROSECONDS, None, job, out, silent)
+        check([lists], popular, log, MICROSECONDS, None, job, out, silent)
     return folder
 
 
@@ -410,7 +410,7 @@ def test_commands_are_safe_to_paste(finished: RunFolder, tmp_path: Path) -> None
 def test_lists_are_counted_as_a_loop_would(finished: RunFolder, log: Interactions) -> None:
     path = finished.path("score", "lists.parquet")
     rows = pq.read_table(path).to_pylist()
-    found = read_lists(path, log, 5)
+    found = read_lists([path], log, 5)
     shown = Counter(item for row in rows for item in row["item_ids"][:5])
     assert dict(enumerate(found.shown.tolist())) == {i: shown[i] for i in range(30)}
     first = Counter(row["sources"][0] if row["sources"] else "none" for row in rows)
@@ -425,9 +425,9 @@ def test_blocks_of_any_size_count_the_same(
     finished: RunFolder, log: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = finished.path("score", "lists.parquet")
-    whole = read_lists(path, log, 5)
+    whole = read_lists([path], log, 5)
     monkeypatch.setattr("recjobs.report.lists._BLOCK_ROWS", 3)
-    small = read_lists(path, log, 5)
+    small = read_lists([path], log, 5)
     assert np.array_equal(whole.shown, small.shown)
     assert dataclasses.replace(whole, shown=small.shown) == small
 
@@ -450,7 +450,7 @@ def test_short_and_empty_lists_are_told_with_their_reason(
         }
     )
     pq.write_table(rows, tmp_path / "lists.parquet")
-    found = read_lists(tmp_path / "lists.parquet", log, 5)
+    found = read_lists([tmp_path / "lists.parquet"], log, 5)
     assert found.users_by_source == {"ease": 40, "none": 1}
     assert found.short == {"only 2 of 5": 40, "nothing left": 1}
     samples = sample_lists(found, log, finished.path("extract", "items.parquet"), UTC)
@@ -460,7 +460,7 @@ def test_short_and_empty_lists_are_told_with_their_reason(
 
 
 def test_an_item_without_a_title_goes_by_its_id(finished: RunFolder, log: Interactions) -> None:
-    lists = read_lists(finished.path("score", "lists.parquet"), log, 5)
+    lists = read_lists([finished.path("score", "lists.parquet")], log, 5)
     row = {**lists.samples[0], "item_ids": [0], "scores": [1.0], "sources": ["x"],
            "because_item_ids": [None]}  # fmt: skip
     one = dataclasses.replace(lists, samples=[row])

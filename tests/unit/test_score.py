@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from logs import every, log_of, settings_of
+from logs import every, log_of, score, settings_of
 from recjobs import models
 from recjobs.artifacts import StageOutput
 from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.dataset import Interactions, seen_items, training_set
 from recjobs.progress import silent
-from recjobs.score import score, top_n
+from recjobs.score import top_n
 
 AS_OF = 50 * DAY
 FILES = ("lists.parquet", "similar.parquet", "popular.parquet")
@@ -71,8 +71,6 @@ def test_every_eligible_user_has_a_list(tmp_path: Path, name: str) -> None:
         assert lists[idx]["item_ids"] == files["popular.parquet"][0]["item_ids"][:7]
     assert summary["by_source"] == {name: 40, "popular": 2}
     assert summary["users"] == 42
-    assert summary["items"] == len(log.items)
-    assert 0 < summary["coverage"] <= 1
 
 
 @pytest.mark.parametrize("name", ["item_knn", "mf", "ncf", None])

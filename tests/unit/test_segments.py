@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from logs import every, log_of, settings_of
+from logs import every, log_of, score, settings_of
 from recjobs import models, segments
 from recjobs.artifacts import StageOutput
 from recjobs.columns import MICROSECONDS_PER_DAY as DAY
@@ -20,7 +20,7 @@ from recjobs.errors import DataError
 from recjobs.index import Index
 from recjobs.models.popular import by_segment, popularity
 from recjobs.progress import silent
-from recjobs.score import score, top_n
+from recjobs.score import top_n
 from recjobs.segments import NO_SEGMENTS, Segments, segments_of
 
 USERS = list(range(1, 41))

@@ -119,7 +119,11 @@ def _load(dsn: str, lists: Path, repeats: int) -> list[Row]:
 def load(dsn: str, lists: Path) -> None:
     """Load the lists as the stage `publish` does before any reader sees them."""
     with db.connect(dsn) as connection:
+        partitions.create(connection, "recs", _RUN)
+    with db.connect(dsn) as connection:
         partitions.load(connection, "recs", _RUN, lists)
+    with db.connect(dsn) as connection:
+        partitions.complete(connection, "recs", _RUN, pq.read_metadata(lists).num_rows)
 
 
 def forget(dsn: str) -> None:
