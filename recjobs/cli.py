@@ -110,6 +110,16 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
         "  recjobs show 42\n  recjobs show 42 -n 5 --json",
     ),
     (
+        "parts",
+        "show the days that extract keeps between nights, or erase users from them",
+        "What source.full_every keeps: a Parquet file for each day of the source. --erase removes "
+        "users\nfrom all of them, for whom the source has forgotten; the source itself, the files "
+        "of runs, models\nand published lists it does not touch. --drop removes everything: the "
+        "next night reads in full.\n\n"
+        "  recjobs parts\n"
+        "  recjobs parts --erase 42 4711",
+    ),
+    (
         "bench",
         "measure a model on a public split in files",
         "Fits a model on T and judges it on E, without a database. Prints one JSON object.\n\n"
@@ -256,6 +266,7 @@ def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
 
     parsers["stage"].add_argument("name", help="extract, validate, index, train, …")
     parsers["stage"].add_argument("--run", type=_positive, required=True, help="the run's id")
+    parsers["stage"].add_argument("--shard", metavar="K/N", help="this share of N, from 1/N to N/N")
 
     parsers["status"].add_argument("--limit", type=_positive, default=10, help="how many runs")
 
@@ -266,11 +277,14 @@ def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
     pinning.add_argument("--unpin", action="store_true", help="only let promotions happen again")
 
     parsers["promote"].add_argument("run", type=_positive, help="the run's id")
-    parsers["stage"].add_argument("--shard", metavar="K/N", help="this share of N, from 1/N to N/N")
     parsers["promote"].add_argument("--why", required=True, help="kept in the table publication")
 
     parsers["show"].add_argument("user", help="a user's id, as the source spells it")
     parsers["show"].add_argument("-n", type=_positive, default=10, help="how many items")
+
+    less = parsers["parts"].add_mutually_exclusive_group()
+    less.add_argument("--erase", nargs="+", metavar="USER", help="remove users from every day")
+    less.add_argument("--drop", action="store_true", help="remove every day")
 
     _bench_arguments(parsers["bench"])
 
@@ -281,10 +295,6 @@ def _arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
     doing.add_argument("--airflow", action="store_true", help="run it under airflow standalone")
     parsers["demo"].add_argument("--folder", default=".demo", help="where the demo lives")
 
-
-    less = parsers["parts"].add_mutually_exclusive_group()
-    less.add_argument("--erase", nargs="+", metavar="USER", help="remove users from every day")
-    less.add_argument("--drop", action="store_true", help="remove every day")
 
 def _bench_arguments(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("what", choices=("quality",), help="what to measure")

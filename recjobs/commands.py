@@ -18,7 +18,7 @@ from recjobs.config import Settings, load_settings, parse_as_of, parse_value
 from recjobs.errors import ConfigError, DataError, GateError, RecJobsError
 from recjobs.runs import FINISHED, Run
 from recjobs.shards import Shard
-from recjobs.stages import run_folder
+from recjobs.stages import kept_parts, run_folder
 
 
 def init(args: argparse.Namespace) -> int:
@@ -191,6 +191,41 @@ def show(args: argparse.Namespace) -> int:
         console.print_json(view.as_dict(user))
     else:
         console.out.print(view.render(user))
+    return 0
+
+
+def parts(args: argparse.Namespace) -> int:
+    """Show, or lessen, what extract keeps between nights."""
+    from recjobs.source.erase import erase
+    from recjobs.source.parts import day_name
+
+    settings = load_settings(args.config)
+    days = kept_parts(settings)
+    erased = erase(days, args.erase) if args.erase else None
+    if args.drop:
+        days.drop()
+    found: dict[str, Any] = {"folder": days.url, "days": 0, "interactions": 0}
+    if kept := days.kept():
+        known = {"days": len(kept.days), "interactions": kept.rows, "nights": kept.nights}
+        found |= known | {"until": day_name(kept.until)}
+    if args.json:
+        console.print_json(found | {"erased": erased})
+        return 0
+    if erased:
+        console.out.print(
+            f"removed {erased['rows']:,} interactions from {erased['days']:,} days. Not touched: "
+            f"the source, the files of runs in {settings.artifacts.root}, models, published lists.",
+            markup=False,
+        )
+    if kept:
+        console.out.print(
+            f"{found['interactions']:,} interactions before {found['until']} are kept in "
+            f"{found['days']:,} days; everything was last read {kept.nights} nights before the "
+            f"newest. In {days.url}",
+            markup=False,
+        )
+    else:
+        console.out.print("No day is kept.")
     return 0
 
 

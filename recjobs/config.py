@@ -200,6 +200,9 @@ class SourceSettings(Connection):
     source_timezone: str = ""  #: required for `timestamp` columns; of `date` columns, default UTC
     rating: str = ""
     event: str = ""
+    #: one night in so many reads everything, the others only what earlier nights do not keep
+    full_every: int = Field(default=1, ge=1)
+    late_days: int = Field(default=3, ge=1, le=366)  #: the last days, which every night reads anew
     items: ItemSource = ItemSource()
     users: UserSource = UserSource()
 
@@ -372,11 +375,11 @@ class ScheduleSettings(Section):
     retries: int = Field(default=3, ge=0)
     retry_delay_seconds: float = Field(default=60.0, ge=0)
     stage_timeout_minutes: float = Field(default=120.0, gt=0)
+    #: shares of the users, scored and loaded by a mapped task each; no list depends on it
+    shards: int = Field(default=1, ge=1, le=1024)
     wait_minutes: float = Field(default=360.0, gt=0)  #: for another run's lease
 
     @field_validator("timezone")
-    #: shares of the users, scored and loaded by a mapped task each; no list depends on it
-    shards: int = Field(default=1, ge=1, le=1024)
     @classmethod
     def _known_zone(cls, value: str) -> str:
         _zone(value)

@@ -1,6 +1,7 @@
 """The stage `extract`: the source before ``as_of``, as three Parquet files.
 
-The same rows give the same bytes, whatever the order in which the source holds them, and rows at
+The same rows give the same bytes, whatever the order in which the source holds them and whether or
+not days that earlier nights have read are reused (`source.reuse`), and rows at
 or after ``as_of`` change none: not in the interactions, and of items and users only those are kept
 that were created before it or occur in the interactions.
 """
@@ -10,44 +11,40 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recjobs import db
-from recjobs.artifacts import StageOutput, file_sha256
+from recjobs.artifacts import StageOutput, file_sha256, write_json
 from recjobs.columns import (
-    CATEGORIES,
     CREATED_AT,
     EVENT,
     FEATURE_COLUMNS,
     INTERACTION_COLUMNS,
     ITEM_COLUMNS,
     ITEM_ID,
-    NUMBERS,
     RATING,
     SEGMENT,
-    TEXT,
     TITLE,
     TS,
     USER_COLUMNS,
     USER_ID,
 )
-from recjobs.config import FeatureColumns, SourceSettings
+from recjobs.config import SourceSettings
 from recjobs.errors import ConfigError, DataError
-from recjobs.features import TYPES, feature_columns, split_values
+from recjobs.features import TYPES
 from recjobs.index import arrow_type
-from recjobs.progress import Progress, silent
-from recjobs.source.features import JOINED_BY, column_name
-from recjobs.source.log import GROUP_ROWS, Log
+from recjobs.progress import Progress, silent, within
+from recjobs.source.log import Log
+from recjobs.source.parts import DamagedPartError, Parts
 from recjobs.source.queries import Queries, plan
 from recjobs.source.read import read_tables
+from recjobs.source.reuse import Reuse
+from recjobs.source.side import known_before
 from recjobs.source.wire import INSTANT
-
-#: How Parquet is written: fixed, so that the same rows give the same bytes.
-PARQUET: Final[dict[str, Any]] = {"compression": "zstd", "version": "2.6"}
+from recjobs.source.written import PARQUET, write
 
 _FILES: Final = ("interactions", "items", "users")
 
@@ -58,20 +55,28 @@ def extract(
     out: StageOutput,
     *,
     dsn: str,
+    parts: Parts | None = None,
+    fresh: bool = False,
+    version: str = "",
     progress: Progress = silent,
 ) -> None:
     """Read the source on one snapshot and write it as Parquet.
 
     Leaves ``interactions.parquet`` (`columns.INTERACTION_COLUMNS`, ordered by them with the time
     first), ``items.parquet`` and ``users.parquet`` (ordered by id, their features behind the other
-    columns, and the users' segment behind those; no rows where not configured).
+    columns, and the users' segment behind those; no rows where not configured), and, where days
+    that earlier nights had read are reused, ``parts.json``: the SHA-256 of each by day. The bytes
+    are the same whether or not days are reused.
 
     Args:
-        source: Which tables and columns.
+        source: Which tables and columns, and which nights read what.
         as_of: Aware; only interactions before it are read.
         out: Filled; the summary has rows, items, users, user_id_type, item_id_type, has_ratings,
-            has_events and a digest of the three files.
+            has_events, a digest of the three files and `reuse.Reuse.summary` as parts.
         dsn: The database.
+        parts: Where days are kept between nights; needed where ``source.full_every`` is above 1.
+        fresh: Read everything, whatever is kept.
+        version: Of the software: what another one has kept is not reused.
         progress: Told how far it is.
 
     Raises:
@@ -83,21 +88,31 @@ def extract(
         raise ConfigError(f"as_of: expected an instant with a time zone. Received: {as_of!r}")
     with db.connect(dsn) as connection:
         queries = plan(connection, source, as_of)
-    texts = {name: text for name in _FILES if (text := getattr(queries, name))}
-    tables = read_tables(
-        dsn, texts, queries.expected_rows, lambda done, note="": progress(0.6 * done, note)
-    )
-
-    log = Log.of(tables.pop("interactions"))
-    progress(0.75, f"{len(log):,} interactions ordered")
-    schema = _schema(INTERACTION_COLUMNS, queries)
-    with pq.ParquetWriter(out.folder / "interactions.parquet", schema, **PARQUET) as writer:
-        for group in log.groups(schema):
-            writer.write_table(group, row_group_size=GROUP_ROWS)
+    reuse = None
+    if parts is not None and source.full_every > 1:
+        origin = f"{queries.origin} {version} pyarrow {pa.__version__}"
+        reuse = Reuse.of(parts, origin, as_of, source, fresh=fresh)
+    elif parts is not None:
+        parts.drop()  # nobody reads them any more
+    while True:
+        tables = _read(source, as_of, queries, reuse, dsn, within(progress, 0.0, 0.6))
+        log = Log.of(tables.pop("interactions"))
+        progress(0.75, f"{len(log):,} interactions ordered")
+        schema = _schema(INTERACTION_COLUMNS, queries)
+        kept = reuse.tables() if reuse else ()
+        try:
+            written = write(out.folder / "interactions.parquet", kept, log, schema)
+            break
+        except DamagedPartError as error:
+            if reuse is None:
+                raise
+            reuse.start_over(str(error))
+    if reuse:
+        reuse.keep(log, schema)
     schema = _schema(ITEM_COLUMNS + FEATURE_COLUMNS, queries)
-    items = _side(tables.get("items"), ITEM_ID, log.items, as_of, schema, source.items)
+    items = known_before(as_of, tables.get("items"), ITEM_ID, written.items, schema, source.items)
     schema = _schema((*USER_COLUMNS, *FEATURE_COLUMNS, SEGMENT), queries)
-    users = _side(tables.get("users"), USER_ID, log.users, as_of, schema, source.users)
+    users = known_before(as_of, tables.get("users"), USER_ID, written.users, schema, source.users)
     if "users" in tables and not users.num_rows:
         raise DataError(
             f"source.users: none of its {tables['users'].num_rows} rows was created before {as_of} "
@@ -106,7 +121,7 @@ def extract(
     pq.write_table(items, out.folder / "items.parquet", **PARQUET)
     pq.write_table(users, out.folder / "users.parquet", **PARQUET)
     out.summary = {
-        "rows": len(log),
+        "rows": written.rows,
         "items": items.num_rows,
         "users": users.num_rows,
         "user_id_type": queries.user_id_type,
@@ -114,52 +129,38 @@ def extract(
         "has_ratings": bool(source.rating),
         "has_events": bool(source.event),
         "digest": _digest(out.folder),
+        "parts": reuse.summary() if reuse else None,
     }
-    progress(1.0, f"{len(log):,} interactions")
+    if reuse and reuse.days:
+        write_json(out.folder / "parts.json", reuse.used())
+    progress(1.0, f"{written.rows:,} interactions{reuse.note() if reuse else ''}")
 
 
-def _side(
-    table: pa.Table | None,
-    key: str,
-    in_log: pa.Array,
+def _read(
+    source: SourceSettings,
     as_of: datetime,
-    schema: pa.Schema,
-    settings: FeatureColumns,
-) -> pa.Table:
-    """Return the items or users that were known before ``as_of``, by id."""
-    if table is None:
-        return schema.empty_table()
-    ids = table[key].cast(schema.field(key).type)
-    counts = pc.value_counts(ids)
-    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-    if len(twice):
-        some = ", ".join(str(value) for value in sorted(twice.to_pylist())[:5])
-        raise DataError(
-            f"source.{'items' if key == ITEM_ID else 'users'}: expected one row per {key}. "
-            f"Received: {len(twice)} ids with several rows, such as {some}"
+    queries: Queries,
+    reuse: Reuse | None,
+    dsn: str,
+    progress: Progress,
+) -> dict[str, pa.Table]:
+    """Read what the kept days lack, or all where the source has other rows than they have."""
+    while reuse and reuse.since:
+        with db.connect(dsn) as connection:
+            rest = plan(connection, source, as_of, reuse.since)
+        tables = read_tables(dsn, _texts(rest), rest.expected_rows, progress)
+        there = tables.pop("kept")["kept"][0].as_py()
+        if there == reuse.rows:
+            return tables
+        reuse.give_up(
+            f"the source has {there:,} interactions before {reuse.since:%Y-%m-%d}, "
+            f"{reuse.rows:,} are kept"
         )
-    in_log = in_log.cast(ids.type)
-    created = pc.fill_null(pc.less(table[CREATED_AT], pa.scalar(as_of, INSTANT)), False)
-    table = table.set_column(table.schema.get_field_index(key), key, ids)
-    table = table.filter(pc.or_(created, pc.is_in(ids, value_set=in_log)))
-    table = table.take(pc.sort_indices(table[key])).combine_chunks()
-    columns = dict(zip(table.column_names, table.columns, strict=True)) | _features(table, settings)
-    return pa.table({name: columns[name].cast(schema.field(name).type) for name in schema.names})
+    return read_tables(dsn, _texts(queries), queries.expected_rows, progress)
 
 
-def _features(table: pa.Table, settings: FeatureColumns) -> dict[str, pa.Array]:
-    """Return `columns.FEATURE_COLUMNS` of what the query gave."""
-
-    def each(key: str, asked: tuple[str, ...]) -> list[pa.Array]:
-        names = [column_name(key, place) for place in range(len(asked))]
-        return [table[name].combine_chunks() for name in names]
-
-    texts = [table[TEXT].cast(pa.string()).combine_chunks()]
-    values = zip(settings.categories, each(CATEGORIES, settings.categories), strict=True)
-    categories = {
-        name: split_values(column.cast(pa.string()), JOINED_BY) for name, column in values
-    }
-    return feature_columns(texts, categories, each(NUMBERS, settings.numbers), len(table))
+def _texts(queries: Queries) -> dict[str, str]:
+    return {name: text for name in ("kept", *_FILES) if (text := getattr(queries, name))}
 
 
 def _schema(columns: tuple[str, ...], queries: Queries) -> pa.Schema:

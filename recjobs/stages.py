@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from recjobs.evaluate import Champion
     from recjobs.models import Model
     from recjobs.score import Scorer
+    from recjobs.source.parts import Parts
     from recjobs.split import Split
     from recjobs.train import Parent
 
@@ -56,6 +57,13 @@ def run_folder(run: Run) -> RunFolder:
     return RunFolder(run.artifacts, run.run_id, run.host)
 
 
+def kept_parts(settings: Settings) -> Parts:
+    """Return the days of the source that the job keeps between its nights."""
+    from recjobs.source.parts import Parts
+
+    return Parts(f"{settings.artifacts.root}/{settings.job.name}-days")
+
+
 def microseconds(instant: datetime) -> int:
     """Return an aware time as microseconds since the epoch, exactly."""
     return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
@@ -64,8 +72,17 @@ def microseconds(instant: datetime) -> int:
 def _extract(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.extract import extract
 
-    source = night.settings.source
-    extract(source, night.run.key.as_of, out, dsn=source.resolve(), progress=progress)
+    settings, run = night.settings, night.run
+    extract(
+        settings.source,
+        run.key.as_of,
+        out,
+        dsn=settings.source.resolve(),
+        parts=kept_parts(settings),
+        fresh=run.supersedes is not None,
+        version=run.key.code_version,
+        progress=progress,
+    )
 
 
 def _validate(night: Night, out: StageOutput, progress: Progress) -> None:
@@ -209,6 +226,14 @@ def _publish(night: Night, out: StageOutput, progress: Progress) -> None:
     )
 
 
+def _publish_shard(night: Night, shard: Shard, progress: Progress) -> bool:
+    """Load a shard's lists, which no reader sees yet; False where they were loaded before."""
+    from recjobs import publish
+
+    dsn = night.settings.target.resolve()
+    return publish.load(dsn, night.settings, night.run, night.folder, shard, progress)
+
+
 def _report(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.report import MetricPoint, Publication, ReportFacts, report
 
@@ -227,14 +252,6 @@ def _report(night: Night, out: StageOutput, progress: Progress) -> None:
     report(facts, night.settings, night.folder, out)
 
 
-def _publish_shard(night: Night, shard: Shard, progress: Progress) -> bool:
-    """Load a shard's lists, which no reader sees yet; False where they were loaded before."""
-    from recjobs import publish
-
-    dsn = night.settings.target.resolve()
-    return publish.load(dsn, night.settings, night.run, night.folder, shard, progress)
-
-
 WORK: Final[dict[str, Callable[[Night, StageOutput, Progress], None]]] = {
     "extract": _extract,
     "validate": _validate,
@@ -248,6 +265,22 @@ WORK: Final[dict[str, Callable[[Night, StageOutput, Progress], None]]] = {
     "publish": _publish,
     "report": _report,
 }
+
+#: What a shard does of a stage, beside the others; the stage does what no shard has done. False:
+#: there was nothing left to do.
+SHARDED: Final[dict[str, Callable[[Night, Shard, Progress], bool]]] = {
+    "score": _score_shard,
+    "publish": _publish_shard,
+}
+
+
+def _scorer(night: Night) -> Scorer:
+    from recjobs.score import Scorer
+
+    popular_only = night.run.published_source == POPULAR
+    model = None if popular_only else _model(night, "refit")
+    log = earlier.read_log(night.folder, features=True)
+    return Scorer(model, log, night.as_of, night.settings)
 
 
 def _model(night: Night, stage: str, part: str = "model") -> Model:
@@ -267,22 +300,6 @@ def _parent(
 ) -> tuple[Parent | None, str | None]:
     """Return what the run's parent fitted in a stage, or None and, where it has one, why not."""
     if night.run.parent_run_id is None:
-#: What a shard does of a stage, beside the others; the stage does what no shard has done. False:
-#: there was nothing left to do.
-SHARDED: Final[dict[str, Callable[[Night, Shard, Progress], bool]]] = {
-    "score": _score_shard,
-    "publish": _publish_shard,
-}
-
-
-def _scorer(night: Night) -> Scorer:
-    from recjobs.score import Scorer
-
-    popular_only = night.run.published_source == POPULAR
-    model = None if popular_only else _model(night, "refit")
-    log = earlier.read_log(night.folder, features=True)
-    return Scorer(model, log, night.as_of, night.settings)
-
         return None, None
     run = night.store.get(night.run.parent_run_id)
     return earlier.parent(run, run_folder(run), stage, night.settings, data)

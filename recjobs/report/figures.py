@@ -52,8 +52,16 @@ def figures(
     ]
 
 
-def identity(facts: ReportFacts, settings: Settings) -> list[tuple[str, str]]:
-    """Return what identifies the run, as (name, value); what is unset is left out."""
+def identity(
+    facts: ReportFacts, settings: Settings, extract: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """Return what identifies the run, as (name, value); what is unset is left out.
+
+    Args:
+        facts: What the database knows of the run.
+        settings: Of the job.
+        extract: The summary of that stage; empty where it did not finish.
+    """
     overrides = ", ".join(f"{key} = {value!r}" for key, value in sorted(facts.overrides.items()))
     values = {
         "job": settings.job.name,
@@ -69,6 +77,7 @@ def identity(facts: ReportFacts, settings: Settings) -> list[tuple[str, str]]:
         "seed": facts.seed,
         "training threads": facts.training_threads,
         "snapshot digest": facts.snapshot_digest,
+        "snapshot parts": _parts(extract.get("parts")),
         "champion": _run(facts.champion_run_id),
         "churn against": _run(facts.reference_run_id),
         "supersedes": _run(facts.supersedes),
@@ -132,6 +141,19 @@ def _rows(validate: Mapping[str, Any]) -> Figure:
         return Figure("Interactions", "–")
     aside = sum(validate["rejected"].values())
     return Figure("Interactions", number(validate["rows"]), f"{number(aside)} set aside")
+
+
+def _parts(parts: Mapping[str, Any] | None) -> str:
+    """Return which days the snapshot took from earlier nights, where any are kept."""
+    if parts is None:
+        return ""
+    if parts["full"]:
+        changed = (
+            f"; {number(len(parts['changed_days']))} kept days were not as the source has them"
+        )
+        return f"read in full, {parts['why_full']}{changed if parts['changed_days'] else ''}"
+    days = f"{number(parts['reused'])} days from {parts['from']} to {parts['to']}"
+    return f"{days} as earlier nights had read them, the rest read"
 
 
 def _run(run_id: int | None) -> str:

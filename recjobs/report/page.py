@@ -104,7 +104,7 @@ class _Page:
             "outcomes": self._outcomes(),
             "rejected": self._part("rejected", ("validate",), self._rejected),
             "timings": timings,
-            "identity": identity(facts, settings),
+            "identity": identity(facts, settings, self._summaries.get("extract", {})),
             "commands": reproduction(facts, settings, user),
         }
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recjobs.columns import EVENT, ITEM_ID, RATING, TS, USER_ID
+from recjobs.columns import EVENT, ITEM_ID, MICROSECONDS_PER_DAY, RATING, TS, USER_ID
 from recjobs.source.wire import INSTANT
 
 #: Rows of a Parquet row group, which is what the stage after this one holds at a time.
@@ -96,17 +96,33 @@ class Log:
     def groups(self, schema: pa.Schema) -> Iterator[pa.Table]:
         """Yield the rows in order, a row group at a time."""
         for start in range(0, len(self), GROUP_ROWS):
-            rows = self.order[start : start + GROUP_ROWS]
-            ts = self.ts[rows]
-            columns = [
-                self.user.take(rows),
-                self.item.take(rows),
-                pa.array(ts, mask=ts == _NO_TIME).cast(INSTANT),
-                pa.array(self.rating[rows], mask=~self.has_rating[rows]),
-                self.event.take(rows),
-            ]
-            fields = zip(columns, schema, strict=True)
-            yield pa.Table.from_arrays([c.cast(f.type) for c, f in fields], schema=schema)
+            yield self._rows(start, start + GROUP_ROWS, schema)
+
+    def days(self, until: int, schema: pa.Schema) -> Iterator[tuple[int, pa.Table]]:
+        """Yield each day before ``until`` that has rows: days since 1970 by UTC, and its rows."""
+        start, end = 0, self._place(until)
+        while start < end:
+            day = int(self.ts[self.order[start]]) // MICROSECONDS_PER_DAY
+            stop = self._place(day + 1)
+            yield day, self._rows(start, stop, schema)
+            start = stop
+
+    def _place(self, day: int) -> int:
+        """Return how many rows lie before a day."""
+        return int(np.searchsorted(self.ts, day * MICROSECONDS_PER_DAY, sorter=self.order))
+
+    def _rows(self, start: int, stop: int, schema: pa.Schema) -> pa.Table:
+        rows = self.order[start:stop]
+        ts = self.ts[rows]
+        columns = [
+            self.user.take(rows),
+            self.item.take(rows),
+            pa.array(ts, mask=ts == _NO_TIME).cast(INSTANT),
+            pa.array(self.rating[rows], mask=~self.has_rating[rows]),
+            self.event.take(rows),
+        ]
+        fields = zip(columns, schema, strict=True)
+        return pa.Table.from_arrays([c.cast(f.type) for c, f in fields], schema=schema)
 
 
 def _order(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import psycopg2
@@ -26,12 +27,13 @@ from recjobs.columns import (
 )
 from recjobs.config import SourceSettings
 from recjobs.errors import ConfigError
-from recjobs.source.catalog import Relation, first_line, id_type, relation_of, statement
+from recjobs.source.catalog import Relation, first_line, statement
 from recjobs.source.features import feature_values
-from recjobs.source.times import TimeColumn
+from recjobs.source.tables import Tables
 
 _RATING_TYPES: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
-_INTEGERS: Final = ("integer", "bigint")
+#: In place of as_of, where a query is to be the same every night.
+_ANY_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Queries:
         user_id_type: What the ids of users become.
         item_id_type: What the ids of items become.
         expected_rows: The planner's guess at the number of interactions.
+        origin: Changes with the database that is asked and with what it is asked, as_of aside.
+        kept: Counts, as ``kept``, the interactions that lie before ``since``; None without it.
     """
 
     interactions: str
@@ -56,68 +60,33 @@ class Queries:
     user_id_type: IdType
     item_id_type: IdType
     expected_rows: int
+    origin: str
+    kept: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The settings and the relations that they name."""
-
-    settings: SourceSettings
-    interactions: Relation
-    items: Relation | None
-    users: Relation | None
-
-    @classmethod
-    def look(cls, connection: db.PgConnection, settings: SourceSettings) -> _Source:
-        interactions = relation_of(connection, settings)
-        if interactions is None:
-            raise ConfigError("source: give the interactions as table or sql_file")
-        items = relation_of(connection, settings.items)
-        return cls(settings, interactions, items, relation_of(connection, settings.users))
-
-    def user_id_type(self) -> IdType:
-        return _common_type("user_id", self.settings.user_id, self.interactions,
-                            self.settings.users.user_id, self.users)  # fmt: skip
-
-    def item_id_type(self) -> IdType:
-        return _common_type("item_id", self.settings.item_id, self.interactions,
-                            self.settings.items.item_id, self.items)  # fmt: skip
-
-    def time(self, relation: Relation, key: str, name: str) -> TimeColumn:
-        settings = self.settings
-        return TimeColumn.of(
-            relation, key, name, unit=settings.time_unit, zone=settings.source_timezone
-        )
-
-    def created(self, relation: Relation, name: str) -> sql.Composable:
-        if not name:
-            return sql.SQL("null::timestamptz")
-        return self.time(relation, "created_at", name).instant()
-
-
-def id_types(source: SourceSettings, dsn: str) -> tuple[IdType, IdType]:
-    """Return what the ids of users and of items become: the types of the published tables.
-
-    Raises:
-        ConfigError: A table or a column is missing, or ids of its type are refused.
-        DatabaseError: The server can't be reached.
-    """
-    with db.connect(dsn) as connection:
-        found = _Source.look(connection, source)
-        return found.user_id_type(), found.item_id_type()
-
-
-def plan(connection: db.PgConnection, source: SourceSettings, as_of: datetime) -> Queries:
+def plan(
+    connection: db.PgConnection,
+    source: SourceSettings,
+    as_of: datetime,
+    since: datetime | None = None,
+) -> Queries:
     """Make the queries of a snapshot.
+
+    Args:
+        connection: To the source.
+        source: Which tables and columns.
+        as_of: Aware; interactions lie before it.
+        since: Interactions do not lie before it, where it is given; those without a time are
+            always read.
 
     Raises:
         ConfigError: A table or a column is missing or of a type that does not fit, or an SQL file
             or expression of the settings does not run.
         DatabaseError: The server failed.
     """
-    found = _Source.look(connection, source)
+    found = Tables.look(connection, source)
     user_type, item_type = found.user_id_type(), found.item_id_type()
-    interactions = _interactions(found, as_of, user_type, item_type).as_string(connection)
+    interactions = _interactions(found, as_of, since).as_string(connection)
     items = _items(found, item_type)
     users = _users(found, user_type)
     queries = Queries(
@@ -127,6 +96,8 @@ def plan(connection: db.PgConnection, source: SourceSettings, as_of: datetime) -
         user_id_type=user_type,
         item_id_type=item_type,
         expected_rows=_explain(connection, interactions, found.interactions),
+        origin=_origin(connection, _interactions(found, _ANY_TIME, None)),
+        kept=_kept(found, since).as_string(connection) if since else None,
     )
     for text, relation in ((queries.items, found.items), (queries.users, found.users)):
         if text and relation:
@@ -134,14 +105,12 @@ def plan(connection: db.PgConnection, source: SourceSettings, as_of: datetime) -
     return queries
 
 
-def _interactions(
-    found: _Source, as_of: datetime, user_type: IdType, item_type: IdType
-) -> sql.Composable:
+def _interactions(found: Tables, as_of: datetime, since: datetime | None) -> sql.Composable:
     settings, relation = found.settings, found.interactions
     instant = found.time(relation, "time", settings.time)
     columns = {
-        USER_ID: _id(relation, "user_id", settings.user_id, user_type),
-        ITEM_ID: _id(relation, "item_id", settings.item_id, item_type),
+        USER_ID: _id(relation, "user_id", settings.user_id, found.user_id_type()),
+        ITEM_ID: _id(relation, "item_id", settings.item_id, found.item_id_type()),
         TS: instant.instant(),
     }
     # What the source lacks is not sent as a null of every row.
@@ -153,11 +122,24 @@ def _interactions(
         "extract/interactions",
         columns=_named(columns),
         relation=relation.sql,
-        before=instant.before(as_of),
+        before=instant.before(as_of, since),
     )
 
 
-def _items(found: _Source, item_type: IdType) -> sql.Composable | None:
+def _kept(found: Tables, until: datetime) -> sql.Composable:
+    relation = found.interactions
+    time = found.time(relation, "time", found.settings.time)
+    return statement("extract/kept", relation=relation.sql, earlier=time.earlier(until))
+
+
+def _origin(connection: db.PgConnection, query: sql.Composable) -> str:
+    database = connection.info.dsn_parameters
+    where = [database.get(key, "") for key in ("host", "port", "dbname")]
+    text = "\n".join([*where, query.as_string(connection)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _items(found: Tables, item_type: IdType) -> sql.Composable | None:
     settings, relation = found.settings.items, found.items
     if relation is None:
         return None
@@ -178,7 +160,7 @@ def _items(found: _Source, item_type: IdType) -> sql.Composable | None:
     )
 
 
-def _users(found: _Source, user_type: IdType) -> sql.Composable | None:
+def _users(found: Tables, user_type: IdType) -> sql.Composable | None:
     settings, relation = found.settings.users, found.users
     if relation is None:
         return None
@@ -199,27 +181,6 @@ def _users(found: _Source, user_type: IdType) -> sql.Composable | None:
 def _named(columns: Mapping[str, sql.Composable]) -> sql.Composable:
     return sql.SQL(", ").join(
         sql.SQL("{} as {}").format(value, sql.Identifier(name)) for name, value in columns.items()
-    )
-
-
-def _common_type(
-    key: str, name: str, interactions: Relation, other_name: str, other: Relation | None
-) -> IdType:
-    """Return the type that both relations' ids fit: the wider of two integers, else the same."""
-    column = interactions.column(key, name)
-    here = id_type(interactions, key, column)
-    if other is None:
-        return here
-    other_column = other.column(key, other_name)
-    there = id_type(other, key, other_column)
-    if here == there:
-        return here
-    if here in _INTEGERS and there in _INTEGERS:
-        return "bigint"
-    raise ConfigError(
-        f"{other.setting}.{key}: expected ids like those of {interactions.label}, {column.type}. "
-        f"Received: {other_column.type}, column {other_name} of {other.label}. Cast one of them in "
-        "a view or an SQL file."
     )
 
 

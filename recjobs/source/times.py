@@ -23,6 +23,8 @@ TimeKind = Literal["timestamptz", "timestamp", "date", "s", "ms"]
 FIRST: Final = datetime(1, 1, 2)
 LAST: Final = datetime(9999, 12, 30)
 
+#: More than clocks were ever changed by: islands have crossed the date line.
+_CLOCK_CHANGE: Final = timedelta(days=2)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_SECOND: Final = {"s": 1, "ms": 1000}
 _KINDS: Final[dict[str, TimeKind]] = {
@@ -82,21 +84,43 @@ class TimeColumn:
             )
         return cls(column, kind, zone or "UTC")
 
-    def before(self, as_of: datetime) -> sql.Composable:
-        """Return the condition that the column lies before an instant (or is null).
+    def before(self, as_of: datetime, since: datetime | None = None) -> sql.Composable:
+        """Return the condition that the column lies before an instant, or is null.
 
-        The comparison is with a constant of the column's own type. Where clocks go back, the local
-        time of ``as_of`` comes twice and lets up to an hour too much through: a second comparison,
-        of instants, takes that out.
+        Args:
+            as_of: The instant.
+            since: Where given, the column must not lie before this one either.
         """
-        condition = sql.SQL("{} < {}").format(self.column.sql, sql.Literal(self._bound(as_of)))
-        if self.kind in ("timestamp", "date"):
-            condition = sql.SQL("{} and {} < {}").format(
-                condition, self.instant(), sql.Literal(as_of)
-            )
+        condition = self.earlier(as_of)
+        if since is not None:
+            condition = sql.SQL("{} and {}").format(condition, self._not_earlier(since))
         if self.column.not_null:
             return condition
         return sql.SQL("({}) or {} is null").format(condition, self.column.sql)
+
+    def earlier(self, than: datetime) -> sql.Composable:
+        """Return the condition that the column lies before an instant; null does not.
+
+        The comparison is with a constant of the column's own type. Where clocks go back, the local
+        time of the instant comes twice and lets up to an hour too much through: a second
+        comparison, of instants, takes that out.
+        """
+        condition = sql.SQL("{} < {}").format(self.column.sql, sql.Literal(self._bound(than)))
+        if not self._local:
+            return condition
+        return sql.SQL("{} and {} < {}").format(condition, self.instant(), sql.Literal(than))
+
+    def _not_earlier(self, than: datetime) -> sql.Composable:
+        """Return the opposite of `earlier`, to the row.
+
+        Where clocks are changed a later local time may be an earlier instant: the comparison that
+        an index serves is loose by more than any such change, the one of instants is exact.
+        """
+        if not self._local:
+            return self.since(than)
+        return sql.SQL("{} and {} >= {}").format(
+            self.since(than - _CLOCK_CHANGE), self.instant(), sql.Literal(than)
+        )
 
     def since(self, instant: datetime) -> sql.Composable:
         """Return the condition that the column does not lie before an instant."""
@@ -112,6 +136,10 @@ class TimeColumn:
                 clamped, sql.Literal(1_000_000 // _PER_SECOND[self.kind])
             )
         return sql.SQL("({})::timestamp at time zone {}").format(clamped, sql.Literal(self.zone))
+
+    @property
+    def _local(self) -> bool:
+        return self.kind in ("timestamp", "date")
 
     def _bound(self, as_of: datetime) -> datetime | date | int:
         if self.kind in _PER_SECOND:

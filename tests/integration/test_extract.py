@@ -173,6 +173,7 @@ def test_what_is_read_of_ratings_events_items_and_users(shop: str, tmp_path: Pat
     assert users == [(1, True), (2, False), (6, True)]
     digest = out.summary.pop("digest")
     assert len(digest) == 64
+    assert out.summary.pop("parts") is None
     assert out.summary == {
         "rows": 3, "items": 3, "users": 3, "user_id_type": "bigint", "item_id_type": "text",
         "has_ratings": True, "has_events": True,

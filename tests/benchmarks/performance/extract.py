@@ -20,12 +20,13 @@ from benchmarks.performance import source
 from benchmarks.performance.harness import Row, interleave, peak_bytes
 from benchmarks.performance.shapes import AS_OF, Shape
 from recjobs import db
-from recjobs.artifacts import RunFolder
+from recjobs.artifacts import RunFolder, StageOutput
 from recjobs.config import SourceSettings
 from recjobs.dataset import read_snapshot
 from recjobs.extract import extract
 from recjobs.progress import silent
 from recjobs.source.log import Log
+from recjobs.source.parts import Parts
 from recjobs.source.queries import plan
 from recjobs.source.read import read_tables
 from recjobs.source.wire_kernels import drain  # noqa: F401  (compiled code is no part of the arrays)
@@ -68,6 +69,8 @@ def _compare(dsn: str, shape: Shape, repeats: int) -> list[Row]:
     )
     note = f"read_sql, factorize, csr_matrix; turns: {turns}"
     found.append(slow.row("extract", ours, pandas, ("≥", 10.0), note))
+    with tempfile.TemporaryDirectory() as folder:
+        found += _nights(dsn, Path(folder), repeats)
     peak, held = peak_bytes(_bytes_held, dsn)
     ratio = peak / held
     note = f"{peak >> 20:,} MiB for arrays of {held >> 20:,}"
@@ -75,6 +78,39 @@ def _compare(dsn: str, shape: Shape, repeats: int) -> list[Row]:
         Row("extract", "peak memory", "arrays returned", ratio, ratio, ratio, ("≤", 3.0), note)
     )
     return found
+
+
+def _nights(dsn: str, root: Path, repeats: int) -> list[Row]:
+    """Compare nights that reuse the days which the night before has kept with one that does not."""
+    source = SETTINGS.model_copy(update={"full_every": 1000})
+
+    def night(days: int = 0, *, keep: bool = True, fresh: bool = False) -> None:
+        out = StageOutput(Path(tempfile.mkdtemp(dir=root)))
+        parts = Parts(f"{root}/days") if keep else None
+        extract(source, UNTIL - timedelta(days=days), out, dsn=dsn, parts=parts, fresh=fresh)
+        if keep and not days and not fresh and not out.summary["parts"]["reused"]:
+            raise RuntimeError(f"the night reused nothing: {out.summary['parts']}")
+
+    def yesterday() -> None:
+        Parts(f"{root}/days").drop()
+        night(1)
+
+    whole = "a night that keeps no days"
+    reused, checked = "a night that reuses days", "a night in full that keeps days"
+    timings = interleave(
+        {
+            whole: functools.partial(night, keep=False),
+            reused: night,
+            checked: functools.partial(night, fresh=True),
+        },
+        repeats,
+        before={reused: yesterday, checked: yesterday},
+    )
+    note = "the stage; one night in source.full_every reads everything"
+    return [
+        timings.row("extract", reused, whole, None, note),
+        timings.row("extract", checked, whole, None, "everything is read, and held against them"),
+    ]
 
 
 def bare_copy(dsn: str) -> None:
