@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import (
@@ -42,12 +42,17 @@ if (_HERE := str(Path(__file__).parent)) not in sys.path:
 
 import recjobs_tasks as tasks
 
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
+
 JOBS_VARIABLE: Final = "RECJOBS_JOBS"
 #: The stages of a night, spelled out: `pipeline.STAGES` is slow to import (a test compares them).
 STAGES: Final = (
     "extract", "validate", "index", "train", "evaluate", "gate",
     "refit", "score", "check", "publish", "report", "verdict",
 )  # fmt: skip
+#: Those that a job with `schedule.shards` does a share of the users at a time, before the rest.
+SHARDED: Final = ("score", "publish")
 _TRIAGE: Final = Path(__file__).with_name("recjobs_triage.md")
 # The error tree (`recjobs.errors`): only what a retry can mend is retried. Anything else that is
 # raised (a killed process, a full disk) falls through to Airflow's ordinary retries.
@@ -86,7 +91,10 @@ def job_dags(folder: Path) -> Iterator[DAG]:
 
 
 def job_dag(path: Path) -> DAG:
-    """Return the DAG of one job: ``begin``, then one task per stage, in a chain."""
+    """Return the DAG of one job: ``begin``, then one task per stage, in a chain.
+
+    Before a stage that has shards, where the job has more than one, comes a mapped task of them.
+    """
     settings = load_settings(path)
     schedule, name = settings.schedule, settings.job.name
     about = {"job": name, "schema": settings.job.db_schema, "pool": schedule.pool}
@@ -105,7 +113,12 @@ def job_dag(path: Path) -> DAG:
     )
     dag.validate()  # type: ignore[no-untyped-call]
     asset = Asset(f"recjobs://{name}/recommendations")
-    chain(*(job_task(dag, task, path, asset) for task in ("begin", *STAGES)))
+    chained: list[PythonOperator | MappedOperator] = []
+    for name in ("begin", *STAGES):
+        if name in SHARDED and schedule.shards > 1:
+            chained.append(shard_tasks(dag, name, path, schedule.shards))
+        chained.append(job_task(dag, name, path, asset))
+    chain(*chained)
     return dag
 
 
@@ -126,6 +139,19 @@ def job_task(dag: DAG, name: str, path: Path, asset: Asset) -> PythonOperator:
     if name in ("report", "verdict"):
         task["trigger_rule"] = TriggerRule.ALL_DONE
     return PythonOperator(task_id=name, doc_md=triage()[name], dag=dag, **task)
+
+
+def shard_tasks(dag: DAG, stage: str, path: Path, of: int) -> MappedOperator:
+    """Return a task mapped over the shards of a stage, any of which can be tried again alone."""
+    shards = [f"{number}/{of}" for number in range(1, of + 1)]
+    return PythonOperator.partial(
+        task_id=f"{stage}_shards",
+        python_callable=tasks.run_stage,
+        trigger_rule=TriggerRule.NONE_FAILED,
+        map_index_template="{{ task.op_kwargs['shard'] }}",
+        doc_md=triage()[f"{stage}_shards"],
+        dag=dag,
+    ).expand(op_kwargs=[{"path": str(path), "stage": stage, "shard": shard} for shard in shards])
 
 
 def broken_dag(dag_id: str, path: Path, reason: str) -> DAG:

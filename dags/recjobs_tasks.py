@@ -60,9 +60,13 @@ def begin(path: str, *, params: dict[str, Any], dag_run: Any, ti: Any) -> int:
     return run.run_id
 
 
-def run_stage(path: str, stage: str, *, ti: Any) -> None:
-    """Run one stage of the run that ``begin`` opened; skipped where there is nothing to do."""
+def run_stage(path: str, stage: str, shard: str | None = None, *, ti: Any) -> None:
+    """Run one stage, or a shard of it (``"2/4"``), of the run that ``begin`` opened.
+
+    Skipped where there is nothing to do.
+    """
     from recjobs import pipeline
+    from recjobs.shards import Shard
 
     run_id = ti.xcom_pull(task_ids="begin")
     if run_id is None:
@@ -70,11 +74,13 @@ def run_stage(path: str, stage: str, *, ti: Any) -> None:
     if ti.xcom_pull(task_ids="begin", key="finished"):
         raise AirflowSkipException(f"run {run_id} of this night was finished before")
     settings = job_settings(path)
+    share = Shard.parse(shard) if shard else None
+    name = f"{stage} {shard}" if shard else stage
     with awaiting_lease(settings, ti):
-        state = pipeline.run_stage(settings, run_id, stage, log_progress(stage))
+        state = pipeline.run_stage(settings, run_id, stage, log_progress(name), share)
     if state == "skipped":
         raise AirflowSkipException(f"run {run_id} has no use for the stage {stage}")
-    log.info("Stage %s of run %s: %s", stage, run_id, state)
+    log.info("Stage %s of run %s: %s", name, run_id, state)
 
 
 def publish(path: str, asset: Asset, *, ti: Any, outlet_events: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from recjobs import errors, models, pipeline
+from recjobs import errors, models, pipeline, stages
 
 pytestmark = pytest.mark.filterwarnings("ignore:::airflow", "ignore:::pathspec")
 
@@ -55,6 +55,32 @@ def test_one_task_per_stage_in_a_chain(dag: Any) -> None:
     assert dag.get_task("verdict").downstream_task_ids == set()
 
 
+def test_shards_are_mapped_before_the_stage_that_waits_for_them_all(
+    dags: Callable[[Path], Any], jobs: Path
+) -> None:
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+    (jobs / "large.toml").write_text(f"{SOURCE}[schedule]\nshards = 3\npool = 'nightly'\n")
+    bag = dags(jobs)
+    assert bag.import_errors == {}
+    dag = bag.dags["recjobs_large"]
+    chain = ["begin", *pipeline.STAGES]
+    for stage in stages.SHARDED:
+        chain.insert(chain.index(stage), f"{stage}_shards")
+    assert list(dag.task_dict) == chain
+    for task, following in pairwise(chain):
+        assert dag.get_task(task).downstream_task_ids == {following}
+    for stage in stages.SHARDED:
+        mapped = dag.get_task(f"{stage}_shards")
+        assert isinstance(mapped, MappedOperator)
+        asked = mapped.expand_input.value["op_kwargs"]
+        assert [(a["stage"], a["shard"]) for a in asked] == [
+            (stage, "1/3"), (stage, "2/3"), (stage, "3/3")
+        ]  # fmt: skip
+        assert mapped.pool == "nightly"
+    assert {t.task_id: t.outlets for t in dag.tasks if t.outlets}.keys() == {"publish"}
+
+
 def test_schedule_comes_from_the_settings(dag: Any) -> None:
     assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
     assert (dag.timetable.expression, str(dag.timetable.timezone)) == ("15 4 * * *", "Europe/Paris")
@@ -63,6 +89,7 @@ def test_schedule_comes_from_the_settings(dag: Any) -> None:
 
 
 def test_policy_of_every_task(dags: Callable[[Path], Any], jobs: Path) -> None:
+    (jobs / "large.toml").write_text(f"{SOURCE}[schedule]\nshards = 3\n")
     for dag in dags(jobs).dags.values():
         assert {"recjobs", dag.dag_id.removeprefix("recjobs_")} <= dag.tags
         assert "If you were paged" in dag.doc_md
@@ -95,6 +122,7 @@ def test_survives_serialization(dags: Callable[[Path], Any], jobs: Path) -> None
     from airflow.serialization.serialized_objects import DagSerialization
 
     (jobs / "broken.toml").write_text("[source")
+    (jobs / "large.toml").write_text(f"{SOURCE}[schedule]\nshards = 3\n")
     for dag in dags(jobs).dags.values():
         data = DagSerialization.to_dict(dag)
         json.dumps(data)

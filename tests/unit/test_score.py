@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,8 +17,10 @@ from recjobs import models
 from recjobs.artifacts import StageOutput
 from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.dataset import Interactions, seen_items, training_set
+from recjobs.list_rows import added
 from recjobs.progress import silent
-from recjobs.score import top_n
+from recjobs.score import Scorer, top_n
+from recjobs.shards import Shard
 
 AS_OF = 50 * DAY
 FILES = ("lists.parquet", "similar.parquet", "popular.parquet")
@@ -83,6 +86,27 @@ def test_the_block_changes_no_byte(tmp_path: Path, name: str | None) -> None:
     assert results[0] == results[1] == results[2]
     groups = pq.ParquetFile(tmp_path / "7" / "lists.parquet").num_row_groups
     assert groups == 6  # of 42 users: memory is that of a block
+
+
+@pytest.mark.parametrize("name", ["item_knn", "ease", "ials", "mf", "ncf", "sasrec", None])
+def test_shards_of_any_number_give_the_same_rows(tmp_path: Path, name: str | None) -> None:
+    log = small_log()
+    settings = settings_of(score={"n": 5, "margin": 2, "block_users": 8})
+    model = None
+    if name is not None:
+        model = models.make(name, {}, seed=1, threads=2)
+        model.fit(training_set(log, every(log), AS_OF, settings.feedback), epochs=2)
+    scorer = Scorer(model, log, AS_OF, settings)
+    found = []
+    for of in (1, 2, 3, 7, 50):  # of 42 users
+        outs = [StageOutput(tmp_path / shard.part(str(of))) for shard in Shard.all(of)]
+        for out, shard in zip(outs, Shard.all(of), strict=True):
+            out.folder.mkdir()
+            scorer.lists(shard, out, silent)
+        lists = pa.concat_tables(pq.read_table(out.folder / "lists.parquet") for out in outs)
+        found.append((lists.to_pylist(), added(out.summary for out in outs)))
+    assert all(each == found[0] for each in found)
+    assert found[0][1]["users"] == 42
 
 
 def test_without_a_model_everyone_gets_the_popular_list(tmp_path: Path) -> None:
