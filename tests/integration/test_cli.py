@@ -15,7 +15,7 @@ from shop import Shop
 
 COMMANDS = (
     "init", "doctor", "migrate", "run", "backfill", "stage", "status", "rollback", "promote",
-    "show", "tune", "bench", "demo",
+    "show", "parts", "tune", "bench", "demo",
 )  # fmt: skip
 
 
@@ -83,6 +83,35 @@ def test_a_backfill_runs_each_day_and_a_rollback_takes_one_back(
     assert (code, back["live"]["run_id"]) == (0, runs[0]["run_id"])
     code, promoted = answer(capsys, "promote", str(runs[1]["run_id"]), "--why", "it was right")
     assert (code, promoted["run_id"]) == (0, runs[1]["run_id"])
+
+
+def test_nights_that_keep_days_of_the_source(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECJOBS__SOURCE__FULL_EVERY", "5")
+    whole = answer(capsys, "run", "--as-of", "2026-01-24")[1]
+    rest = answer(capsys, "run", "--as-of", "2026-01-25")[1]
+    fresh = answer(capsys, "run", "--as-of", "2026-01-25", "--fresh")[1]
+    assert fresh["snapshot_digest"] == rest["snapshot_digest"]
+    for run, text in (
+        (whole, "read in full, nothing is kept yet"),
+        (rest, "20 days from 2026-01-01 to 2026-01-20 as earlier nights had read them, the rest"),
+        (fresh, "read in full, the run is a fresh one"),
+    ):
+        assert text in Path(run["report"]).read_text()
+
+    code, kept = answer(capsys, "parts")
+    assert (code, kept["days"], kept["until"], kept["erased"]) == (0, 21, "2026-01-22", None)
+    [(user, rows)] = shop.execute(
+        "select user_id, count(*) from app.clicks where clicked_at < '2026-01-22'"
+        " group by 1 order by 2 desc, 1 limit 1"
+    )
+    assert main(["parts", "--erase", str(user)]) == 0
+    said = capsys.readouterr().out
+    assert f"removed {rows:,} interactions" in said
+    assert "Not touched: the source, the files of runs" in said
+    assert main(["parts", "--drop"]) == 0
+    assert capsys.readouterr().out == "No day is kept.\n"
 
 
 def test_one_stage_alone(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
