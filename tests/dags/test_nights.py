@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from recjobs import pipeline
@@ -77,6 +78,68 @@ def test_a_night_gives_the_command_lines_lists(
     by_hand = pipeline.run_night(shop.settings, night(24), fresh=True)
     assert by_hand.run_id != by_airflow.run_id
     assert lists(by_hand) == lists(by_airflow)
+
+
+def test_a_night_in_shards_gives_the_same_lists(
+    airflow_night: Callable[..., Any], shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand = pipeline.run_night(shop.settings, night(24))
+    monkeypatch.setenv("RECJOBS__SCHEDULE__SHARDS", "3")
+    dag_run = airflow_night({**NIGHT, "fresh": True})
+    assert dag_run.state == "success"
+    mapped = [
+        (ti.task_id, ti.map_index) for ti in dag_run.get_task_instances() if ti.map_index >= 0
+    ]
+    expected = [(f"{stage}_shards", k) for stage in ("publish", "score") for k in range(3)]
+    assert sorted(mapped) == expected
+    run = newest(shop)
+    assert run.supersedes == by_hand.run_id
+    # Each task did its share, and the stages did the rest.
+    assert {f"{task[:-7]} {k + 1}/3" for task, k in mapped} < set(run.timings)
+    rows = [
+        [row for path in run_folder(each).paths("score", "lists.parquet")
+         for row in pq.read_table(path).to_pylist()]
+        for each in (by_hand, run)
+    ]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert {row[3] for row in served(shop)} == {run.run_id}
+
+
+def test_a_shard_that_fails_keeps_the_rest_from_being_live(
+    airflow_night: Callable[..., Any], shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recjobs import stages
+    from recjobs.errors import DataError
+
+    first = pipeline.run_night(shop.settings, night(24))
+    monkeypatch.setenv("RECJOBS__SCHEDULE__SHARDS", "2")
+    work = stages.SHARDED["publish"]
+
+    def refused(of_night: Any, shard: Any, progress: Any) -> bool:
+        if shard.number == 1:
+            raise DataError("no such row")
+        return work(of_night, shard, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(stages.SHARDED, "publish", refused)
+        dag_run = airflow_night({"as_of": "2026-01-26"})
+    assert dag_run.state == "failed"
+    of_shards = {
+        ti.map_index: str(ti.state)
+        for ti in dag_run.get_task_instances()
+        if ti.task_id == "publish_shards"
+    }
+    assert of_shards == {0: "failed", 1: "success"}
+    found = states(dag_run)
+    assert (found["publish"], found["report"]) == ("upstream_failed", "success")
+    assert found["verdict"] == "failed"
+    assert {row[3] for row in served(shop)} == {first.run_id}
+    run = newest(shop)
+    assert (run.status, run.stage, run.error) == (
+        "failed", "publish", "DataError: shard 1/2: no such row"
+    )  # fmt: skip
+    assert pipeline.run_night(shop.settings, night(25)).run_id == run.run_id
+    assert {row[3] for row in served(shop)} == {run.run_id}
 
 
 def test_the_interval_says_the_night(airflow_night: Callable[..., Any], shop: Shop) -> None:
