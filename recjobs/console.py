@@ -67,8 +67,10 @@ def metrics_table(folder: RunFolder) -> Table:
     rows = pq.read_table(folder.path("evaluate", "metrics.parquet")).to_pylist()
     rows = [row for row in rows if row["segment"] == "all" and row["metric"] in _METRICS]
     shown = [m for m in _METRICS if any(row["metric"] == m for row in rows)]
-    users = max((row["users"] for row in rows), default=0)
-    table = Table(title=f"On the holdout, {users:,} users, all items ranked", title_justify="left")
+    users = f"{max((row['users'] for row in rows), default=0):,}"
+    if drawn_from := folder.manifest("evaluate").summary["drawn_from"]:
+        users += f" of {drawn_from:,}"
+    table = Table(title=f"On the holdout, {users} users, all items ranked", title_justify="left")
     table.add_column("model")
     for metric in shown:
         table.add_column(metric, justify="right")

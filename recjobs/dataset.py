@@ -344,6 +344,8 @@ def training_set(
     Raises:
         ConfigError: The settings name an event type or a rating that the log does not have.
     """
+    from recjobs import kernels
+
     users, items, ts = log.user_idx[rows], log.item_idx[rows], log.ts[rows]
     positive, weight = _positives(log, rows, feedback)
     liked = np.zeros(len(log), dtype=np.bool_)
@@ -352,10 +354,9 @@ def training_set(
         age_days = (as_of - ts) / MICROSECONDS_PER_DAY
         weight = weight * np.exp2(-age_days / feedback.half_life_days)
 
-    # A stable sort keeps the log's time order within a pair: its last row is the newest.
-    pair = users.astype(np.int64) * len(log.items) + items
-    order = np.argsort(pair, kind="stable")
-    pair = pair[order]
+    # The order is stable, so it keeps the log's time within a pair: its last row is the newest.
+    order = kernels.by_pair(users, items, len(log.users), len(log.items))
+    pair = (users.astype(np.int64) * len(log.items) + items)[order]
     last = np.append(pair[1:] != pair[:-1], np.ones(min(len(pair), 1), np.bool_)).nonzero()[0]
     first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
     newest = order[last]

@@ -52,6 +52,42 @@ def place_of(
 
 
 @compiled
+def by_pair(
+    users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], n_users: int, n_items: int
+) -> npt.NDArray[np.int64]:
+    """Return the rows by user, then item, then place: two sorts by counting.
+
+    Args:
+        users: Of each row, ``(n_rows,)``, below ``n_users``.
+        items: Of each row, below ``n_items``.
+        n_users: Users there may be.
+        n_items: Items there may be.
+
+    Returns:
+        int64, ``(n_rows,)``.
+    """
+    rows = np.arange(len(users))
+    return _by_count(users, n_users, _by_count(items, n_items, rows))
+
+
+@compiled
+def _by_count(
+    values: npt.NDArray[np.int32], n_values: int, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the rows by their values; of those with the same, in the order given."""
+    place = np.zeros(n_values + 1, dtype=np.int64)
+    for value in values:
+        place[value + 1] += 1
+    for value in range(n_values):
+        place[value + 1] += place[value]
+    ordered = np.empty_like(rows)
+    for row in rows:
+        ordered[place[values[row]]] = row
+        place[values[row]] += 1
+    return ordered
+
+
+@compiled
 def fill_from(
     order: npt.NDArray[np.int32],
     order_score: npt.NDArray[np.float32],

@@ -34,6 +34,8 @@ class Holdout:
         held: The held-out pairs.
         seen: What may not be recommended, by what was known at the cutoff.
         users: int32, ``(n_judged,)``, ascending; users with a relevant item.
+        drawn_from: Of so many users with a positive in the holdout were they drawn; None where
+            all of them were looked at.
         indptr: int64, ``(n_judged + 1,)``.
         relevant: int32; user ``u``'s are ``relevant[indptr[u]:indptr[u + 1]]``, ascending.
         n_relevant: int64, ``(n_judged,)``; at least 1.
@@ -46,6 +48,7 @@ class Holdout:
     held: TrainingSet
     seen: SeenItems
     users: Int32Array
+    drawn_from: int | None
     indptr: Int64Array
     relevant: Int32Array
     n_relevant: Int64Array
@@ -60,14 +63,16 @@ def holdout(log: Interactions, split: Split, settings: Settings) -> Holdout:
     Args:
         log: The whole log.
         split: Its parts.
-        settings: Of the job; ``[feedback]`` and ``evaluate.light_user`` are read.
+        settings: Of the job; ``[feedback]``, ``[evaluate]`` and the seed are read.
     """
     feedback = settings.feedback
     train = training_set(log, split.training, split.cutoff, feedback)
     held = training_set(log, split.holdout, split.cutoff, feedback)
     seen = seen_items(log, split.training, split.cutoff, feedback.exclude_seen)
 
-    user, item = held.user_idx[held.positive], held.item_idx[held.positive]
+    drawn, drawn_from = _drawn(np.unique(held.user_idx[held.positive]), settings)
+    taken = held.positive & np.isin(held.user_idx, drawn)
+    user, item = held.user_idx[taken], held.item_idx[taken]
     known = pair_keys(seen.indptr, seen.indices, len(log.items))
     possible = ~contains(known, user * np.int64(len(log.items)) + item)
     user, item = user[possible], item[possible]
@@ -79,6 +84,7 @@ def holdout(log: Interactions, split: Split, settings: Settings) -> Holdout:
         held=held,
         seen=seen,
         users=users,
+        drawn_from=drawn_from,
         indptr=np.concatenate([[0], np.cumsum(n_relevant)]),
         relevant=item,
         n_relevant=n_relevant,
@@ -92,6 +98,15 @@ def holdout(log: Interactions, split: Split, settings: Settings) -> Holdout:
         already_seen=int((~possible).sum()),
         unknown_items=int((~train.candidates[item]).sum()),
     )
+
+
+def _drawn(users: Int32Array, settings: Settings) -> tuple[Int32Array, int | None]:
+    """Return the users to judge, and of how many they were drawn, where they are not all."""
+    at_most = settings.evaluate.max_users
+    if len(users) <= at_most:
+        return users, None
+    rng = np.random.default_rng(settings.job.seed)
+    return rng.choice(users, at_most, replace=False, shuffle=False), len(users)
 
 
 def pair_keys(indptr: Int64Array, indices: Int32Array, n_items: int) -> Int64Array:

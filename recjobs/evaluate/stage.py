@@ -88,6 +88,7 @@ def evaluate(
     found = {
         "challenger": model.name,
         "users": {name: int(members.sum()) for name, members in judged.segments.items()},
+        "drawn_from": judged.drawn_from,
         "no_champion": None if champion else no_champion,
         "differences": differences(judged, model.name, values, bootstrap),
     }
@@ -97,6 +98,7 @@ def evaluate(
     out.summary.update(
         _summary(judged, split, rows),
         champion_run_id=champion.run_id if champion else None,
+        drawn_from=judged.drawn_from,
         no_champion=found["no_champion"],
     )
     progress(1.0)

@@ -69,6 +69,7 @@ class Quality:
         ours: The gate's metric of the run's model, of the users that the gate decides on.
         floor: The same of popularity.
         no_champion: Why no champion was judged; empty where one was.
+        drawn_from: How many users the judged ones were drawn from; empty where all were judged.
     """
 
     plot: Plot
@@ -79,6 +80,7 @@ class Quality:
     ours: float | None
     floor: float | None
     no_champion: str
+    drawn_from: str
 
 
 def read_quality(rows_path: Path, differences_path: Path, metric: str) -> Quality:
@@ -121,6 +123,7 @@ def read_quality(rows_path: Path, differences_path: Path, metric: str) -> Qualit
         ours=decisive[ours].value if ours in decisive else None,
         floor=decisive[POPULAR].value if POPULAR in decisive else None,
         no_champion=judged["no_champion"] or "",
+        drawn_from=f"{judged['drawn_from']:,}" if judged["drawn_from"] else "",
     )
 
 

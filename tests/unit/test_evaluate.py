@@ -382,6 +382,28 @@ def test_exposure_is_over_everyone_who_is_judged(tmp_path: Path) -> None:
     assert ("ease", "new", "coverage") not in rows_of
 
 
+def test_of_many_users_some_are_drawn_and_each_is_judged_as_before(tmp_path: Path) -> None:
+    log = log_of(tastes(6))
+    parts = split(log, SETTINGS.holdout, 20 * DAY)
+    everyone = holdout(log, parts, SETTINGS)
+    few = SETTINGS.with_overrides({"evaluate.max_users": 5})
+    drawn = holdout(log, parts, few)
+    assert (len(drawn.users), drawn.drawn_from, everyone.drawn_from) == (
+        5,
+        len(everyone.users),
+        None,
+    )
+    assert drawn.users.tolist() == sorted(set(drawn.users.tolist()) & set(everyone.users.tolist()))
+    assert holdout(log, parts, few).users.tolist() == drawn.users.tolist()
+    other = holdout(log, parts, few.with_overrides({"job.seed": 7}))
+    assert other.users.tolist() != drawn.users.tolist()
+    at = np.searchsorted(everyone.users, drawn.users)
+    for place, user in zip(at, range(5), strict=True):
+        theirs = everyone.relevant[everyone.indptr[place] : everyone.indptr[place + 1]]
+        ours = drawn.relevant[drawn.indptr[user] : drawn.indptr[user + 1]]
+        assert ours.tolist() == theirs.tolist()
+
+
 def test_nobody_to_judge_is_undecided(tmp_path: Path) -> None:
     """All that is held out was seen before: no metrics, no crash, nothing decided."""
     log = log_of([(1, 1, 1), (1, 2, 2), (2, 1, 3), (1, 1, 8), (2, 1, 9)])
