@@ -295,6 +295,7 @@ class EvaluateSettings(Section):
     bootstrap: int = Field(default=1000, ge=100)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     light_user: int = Field(default=20, ge=1)  #: fewer interactions in training: segment "light"
+    max_users: int = Field(default=20_000, ge=1)  #: of more, so many are drawn and judged
 
 
 class GateSettings(Section):
