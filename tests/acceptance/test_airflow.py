@@ -96,6 +96,7 @@ def shop(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with postgres.database() as database, pytest.MonkeyPatch.context() as monkeypatch:
         shop = shops.open_shop(database, folder, monkeypatch)
         monkeypatch.setenv("RECJOBS__SCHEDULE__RETRY_DELAY_SECONDS", "5")
+        monkeypatch.setenv("RECJOBS__SCHEDULE__SHARDS", "2")
         days = (datetime.now(UTC) - START).days - DAYS + 1
         shop.execute(f"update app.clicks set clicked_at = clicked_at + interval '{days} days'")
         (folder / "broken.toml").write_text("[source\n")
@@ -142,8 +143,8 @@ def live(shop: Shop) -> Run:
     return run
 
 
-def lists(run: Run) -> bytes:
-    return run_folder(run).path("score", "lists.parquet").read_bytes()
+def lists(run: Run) -> list[bytes]:
+    return [path.read_bytes() for path in run_folder(run).paths("score", "lists.parquet")]
 
 
 def served(shop: Shop) -> list[tuple[object, ...]]:
@@ -193,6 +194,9 @@ def test_a_real_scheduler(airflow: Airflow, shop: Shop) -> None:
     assert sorted(run.key.as_of.date() for run in first) == [*backfilled, newest]
     assert {run.status for run in first} == {"stored"}
     assert live(shop).key.as_of.date() == newest
+    # Each in two shards, mapped by the scheduler; the stages had nothing of theirs left to do.
+    shards = {f"{stage} {number}/2" for stage in ("score", "publish") for number in (1, 2)}
+    assert all(shards < set(run.timings) and len(lists(run)) == 2 for run in first)
     # One at a time, though four were active.
     spans = sorted(span(airflow.tasks(run_id)) for run_id in runs)
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
