@@ -292,10 +292,11 @@ def read_snapshot(
             time and without an interaction, is left out.
     """
     log = pq.read_table(interactions)
-    item_rows = _known_before(pq.read_table(items), ITEM_ID, log[ITEM_ID], as_of)
-    user_rows = _known_before(pq.read_table(users), USER_ID, log[USER_ID], as_of)
-    user_index = Index.of(id_types[0], log[USER_ID], user_rows[USER_ID])
-    item_index = Index.of(id_types[1], log[ITEM_ID], item_rows[ITEM_ID])
+    log_users, log_items = pc.unique(log[USER_ID]), pc.unique(log[ITEM_ID])
+    item_rows = _known_before(pq.read_table(items), ITEM_ID, log_items, as_of)
+    user_rows = _known_before(pq.read_table(users), USER_ID, log_users, as_of)
+    user_index = Index.of(id_types[0], log_users, user_rows[USER_ID])
+    item_index = Index.of(id_types[1], log_items, item_rows[ITEM_ID])
 
     # Without a users table everyone with an interaction is eligible; with one, only its rows are.
     has_users = pq.read_metadata(users).num_rows > 0
@@ -471,7 +472,7 @@ def _event_codes(log: Interactions, names: Sequence[str], setting: str) -> list[
     return codes
 
 
-def _known_before(table: pa.Table, key: str, in_log: pa.ChunkedArray, as_of: int) -> pa.Table:
+def _known_before(table: pa.Table, key: str, in_log: pa.Array, as_of: int) -> pa.Table:
     created = pc.fill_null(pc.less(table[CREATED_AT].cast(pa.int64()), as_of), False)
     return table.filter(pc.or_(created, pc.is_in(table[key], value_set=in_log)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recjobs.kernels import compiled, place_of
+from recjobs.kernels import compiled, compiled_fast, place_of
 from recjobs.panels import SPAN, sum_rows
 
 
@@ -121,12 +121,18 @@ def because_of_vectors(
                 other = items[p]
                 if other == item:
                     continue
-                cosine = np.float32(0)
-                for d in range(unit.shape[1]):
-                    cosine += unit[other, d] * unit[item, d]
+                cosine = _product(unit[other], unit[item])
                 if cosine > best:
                     best = cosine
                     out[row, place] = other
+
+
+@compiled_fast
+def _product(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> np.float32:
+    total = np.float32(0)
+    for d in range(len(one)):
+        total += one[d] * other[d]
+    return total
 
 
 @compiled
