@@ -40,6 +40,11 @@ class Coded:
         positions = pc.fill_null(array.indices, len(order)).to_numpy(zero_copy_only=False)
         return cls(array.dictionary.take(order), rank[positions])
 
+    @classmethod
+    def none(cls, rows: int) -> Coded:
+        """Return a column of nulls, which takes no room."""
+        return cls(pa.array([], pa.string()), np.broadcast_to(np.int32(0), rows))
+
     def take(self, rows: npt.NDArray[np.int64]) -> pa.Array:
         """Return the values of the numbered rows."""
         codes = self.codes[rows]
@@ -68,15 +73,15 @@ class Log:
     @classmethod
     def of(cls, table: pa.Table) -> Log:
         """Order what was read; rating and event may be missing."""
-        none = pa.nulls(len(table), pa.float32()), pa.nulls(len(table), pa.string())
-        given = dict(zip((RATING, EVENT), none, strict=True))
-        given |= dict(zip(table.column_names, table.columns, strict=True))
+        n = len(table)
+        given = dict(zip(table.column_names, table.columns, strict=True))
         del table  # and each column with what it becomes
-        user, item, event = (Coded.of(given.pop(name)) for name in (USER_ID, ITEM_ID, EVENT))
+        user, item = (Coded.of(given.pop(name)) for name in (USER_ID, ITEM_ID))
+        event = Coded.of(given.pop(EVENT)) if EVENT in given else Coded.none(n)
         ts = pc.fill_null(given.pop(TS).cast(pa.int64()), _NO_TIME).to_numpy()
-        has_rating = pc.is_valid(given[RATING]).to_numpy(zero_copy_only=False)
-        # Adding zero turns -0 into 0, which is equal to it but has other bytes.
-        rating = pc.fill_null(given[RATING], np.nan).to_numpy() + np.float32(0)
+        rating, has_rating = _ratings(given.pop(RATING, None), n)
+        # What encoding has freed is given back before ordering asks for as much again.
+        pa.default_memory_pool().release_unused()
         order = _order(ts, user, item, (rating, has_rating, event.codes))
         return cls(user, item, ts, rating, has_rating, event, order)
 
@@ -125,6 +130,19 @@ class Log:
         return pa.Table.from_arrays([c.cast(f.type) for c, f in fields], schema=schema)
 
 
+def _ratings(
+    column: pa.ChunkedArray | None, rows: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return the ratings, and where there is one; what is the same everywhere takes no room."""
+    if column is None:
+        return np.broadcast_to(np.float32(np.nan), rows), np.broadcast_to(np.False_, rows)
+    has_rating = np.broadcast_to(np.True_, rows)
+    if column.null_count:
+        has_rating = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    # Adding zero turns -0 into 0, which is equal to it but has other bytes.
+    return pc.fill_null(column, np.nan).to_numpy() + np.float32(0), has_rating
+
+
 def _order(
     ts: npt.NDArray[np.int64],
     user: Coded,
@@ -137,7 +155,9 @@ def _order(
     other key is looked at only where those before it are equal.
     """
     order = np.argsort(ts, kind="stable")
-    same = np.diff(ts[order]) == 0
+    ordered = ts[order]
+    same = ordered[1:] == ordered[:-1]
+    del ordered
     if not same.any():
         return order
     tied, group = _ties(same)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, cast
 
 import numpy as np
@@ -77,17 +78,27 @@ def copied(connection: PgConnection, query: str) -> Iterator[pa.RecordBatch]:
     statement = sql.SQL("copy (\n{}\n) to stdout (format binary)").format(sql.SQL(query))
     text = statement.as_string(connection).encode()
     _expect(libpq, address, libpq.PQexec(address, text), _COPY_OUT)
-    buffer = np.empty(_BUFFER_BYTES, dtype=np.uint8)
     row = np.zeros(2, dtype=np.int64)
-    skipped, ended = _HEADER_BYTES, 0
-    while ended == 0:
+
+    def fill(buffer: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], int, int]:
         if row[1] > len(buffer):
             buffer = np.empty(row[1], dtype=np.uint8)
         used, ended = drain(
             get, free, address, row, row.ctypes.data, buffer.ctypes.data, len(buffer)
         )
-        yield _batch(buffer[skipped:used], schema)
-        skipped = 0
+        return buffer, used, ended
+
+    # One buffer is filled while the rows of the other are taken apart.
+    spare = np.empty(_BUFFER_BYTES, dtype=np.uint8)
+    with ThreadPoolExecutor(1) as reader:
+        filling = reader.submit(fill, np.empty(_BUFFER_BYTES, dtype=np.uint8))
+        skipped, ended = _HEADER_BYTES, 0
+        while ended == 0:
+            buffer, used, ended = filling.result()
+            if ended == 0:
+                filling = reader.submit(fill, spare)
+            yield _batch(buffer[skipped:used], schema)
+            spare, skipped = buffer, 0
     _expect(libpq, address, libpq.PQgetResult(address), _COMMAND_OK)
     while result := libpq.PQgetResult(address):
         libpq.PQclear(result)

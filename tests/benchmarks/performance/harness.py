@@ -105,14 +105,22 @@ def interleave(
     return Timings(seconds)
 
 
-def peak_bytes(function: Callable[..., Any], *args: object) -> tuple[int, Any]:
+def peak_bytes(
+    function: Callable[..., Any], *args: object, loads: Callable[..., object] | None = None
+) -> tuple[int, Any]:
     """Run a function of a module in a process of its own.
+
+    Args:
+        function: What is measured.
+        args: What it takes.
+        loads: Run before, with the same arguments: it loads the code that the function uses, for
+            compiled loops are loaded when they are first called.
 
     Returns:
         By how many bytes its resident memory rose at most, above what it was when the function's
-        imports were done, and what it returned (small, for it is sent back).
+        code was loaded, and what it returned (small, for it is sent back).
     """
-    return apart(_measured, function, args)
+    return apart(_measured, function, args, loads)
 
 
 def apart(function: Callable[..., Any], *args: object) -> Any:
@@ -122,7 +130,11 @@ def apart(function: Callable[..., Any], *args: object) -> Any:
         return pool.submit(function, *args).result()
 
 
-def _measured(function: Callable[..., Any], args: tuple[object, ...]) -> tuple[int, Any]:
+def _measured(
+    function: Callable[..., Any], args: tuple[object, ...], loads: Callable[..., object] | None
+) -> tuple[int, Any]:
+    if loads is not None:
+        loads(*args)
     resident = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is resident
     result = function(*args)
