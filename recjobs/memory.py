@@ -67,6 +67,28 @@ def put_number(typingctx: Any, target: Any, number: Any) -> Any:
     return types.void(types.int64, types.int64), emit
 
 
+@_intrinsic
+def number4(typingctx: Any, address: Any) -> Any:
+    """``number4(address)``: four bytes, big-endian, as an int64 of the same sign."""
+    return _number(32)
+
+
+@_intrinsic
+def number8(typingctx: Any, address: Any) -> Any:
+    """``number8(address)``: eight bytes, big-endian, as an int64."""
+    return _number(64)
+
+
+def _number(bits: int) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.IntType(bits)
+        found = builder.load(builder.inttoptr(args[0], kind.as_pointer()), align=1)
+        swapped = builder.bswap(found)
+        return swapped if bits == 64 else builder.sext(swapped, ir.IntType(64))
+
+    return types.int64(types.int64), emit
+
+
 def _move(bits: int) -> Any:
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.IntType(bits).as_pointer()

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import extending, types
 
 from recjobs.kernels import compiled
-from recjobs.memory import copy
+from recjobs.memory import copy, number4, number8
 
 Bytes = npt.NDArray[np.uint8]
 _intrinsic: Any = extending.intrinsic
@@ -104,15 +104,23 @@ def parse(
     """
     at: Any = 0
     row = 0
+    base = stream.ctypes.data
     while at < len(stream):
         if stream[at] == 0xFF:  # the trailer: -1 fields
             break
         at += 2
         for column in range(len(is_text)):
-            length = np.int64(np.int32(_unsigned(stream, at, 4)))
+            length = number4(base + at)
             at += 4
             lengths[column, row] = length
-            values[column, row] = at if is_text[column] else _unsigned(stream, at, length)
+            if is_text[column]:
+                values[column, row] = at
+            elif length == 8:
+                values[column, row] = number8(base + at)
+            elif length == 4:
+                values[column, row] = number4(base + at)
+            else:
+                values[column, row] = _unsigned(stream, at, length)
             if length > 0:
                 at += length
         row += 1
