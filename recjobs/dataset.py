@@ -347,42 +347,42 @@ def training_set(
     """
     from recjobs import kernels
 
-    users, items, ts = log.user_idx[rows], log.item_idx[rows], log.ts[rows]
-    positive, weight = _positives(log, rows, feedback)
-    liked = np.zeros(len(log), dtype=np.bool_)
-    liked[rows] = positive
+    positive, weight = _positives(log, feedback)
     if feedback.half_life_days is not None:
-        age_days = (as_of - ts) / MICROSECONDS_PER_DAY
+        age_days = (as_of - log.ts) / MICROSECONDS_PER_DAY
         weight = weight * np.exp2(-age_days / feedback.half_life_days)
 
     # The order is stable, so it keeps the log's time within a pair: its last row is the newest.
-    order = kernels.by_pair(users, items, len(log.users), len(log.items))
-    pair = (users.astype(np.int64) * len(log.items) + items)[order]
-    last = np.append(pair[1:] != pair[:-1], np.ones(min(len(pair), 1), np.bool_)).nonzero()[0]
+    order = kernels.by_pair(
+        _places(rows), log.user_idx, log.item_idx, len(log.users), len(log.items)
+    )
+    last = kernels.ends_of_pairs(order, log.user_idx, log.item_idx)
     first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
     newest = order[last]
 
-    rating = log.rating[rows][newest]
     if feedback.event_weights:
-        positive = np.maximum.reduceat(positive[order], first) if len(first) else positive
+        ever = positive[order]
+        kept = np.maximum.reduceat(ever, first) if len(first) else ever
     else:
-        positive = positive[newest]
-    total = np.add.reduceat(np.where(weight > 0, weight, 0)[order], first) if len(first) else weight
-    history = np.bincount(users[newest], minlength=len(log.users))
-    item_rows = np.bincount(items, minlength=len(log.items))
+        kept = positive[newest]
+    total = np.maximum(weight[order], 0)
+    total = np.add.reduceat(total, first) if len(first) else total
+    history = np.bincount(log.user_idx[newest], minlength=len(log.users))
+    item_rows = np.bincount(log.item_idx[rows], minlength=len(log.items))
+    user_rows = np.bincount(log.user_idx[rows], minlength=len(log.users))
     known = (item_rows >= feedback.min_item_interactions) | (
         (log.item_created < as_of) & (item_rows == 0)
     )
     return TrainingSet(
         log=log,
-        liked=liked,
+        liked=rows & positive,
         indptr=np.concatenate([[0], np.cumsum(history)]).astype(np.int64),
-        item_idx=items[newest],
-        rating=rating,
-        weight=np.where(positive, total, 0).astype(np.float32),
-        positive=positive,
-        ts=ts[newest],
-        trained=np.bincount(users, minlength=len(log.users)) >= feedback.min_user_interactions,
+        item_idx=log.item_idx[newest],
+        rating=log.rating[newest],
+        weight=np.where(kept, total, 0).astype(np.float32),
+        positive=kept,
+        ts=log.ts[newest],
+        trained=user_rows >= feedback.min_user_interactions,
         candidates=known & log.available,
         feedback=feedback.kind,
         as_of=as_of,
@@ -442,16 +442,20 @@ def contains(ascending: Int64Array, values: Int64Array) -> BoolArray:
     return found
 
 
-def _positives(
-    log: Interactions, rows: BoolArray, feedback: FeedbackSettings
-) -> tuple[BoolArray, Float32Array]:
-    """Return which of the rows are positives, and each row's weight (0 where it is none)."""
+def _places(rows: BoolArray) -> Int32Array | Int64Array:
+    """Return where the chosen rows are, in half the bytes where that will do."""
+    places = np.flatnonzero(rows)
+    return places.astype(np.int32) if len(rows) <= np.iinfo(np.int32).max else places
+
+
+def _positives(log: Interactions, feedback: FeedbackSettings) -> tuple[BoolArray, Float32Array]:
+    """Return which rows are positives, and each row's weight (0 where it is none)."""
     if feedback.event_weights:
         _event_codes(log, list(feedback.event_weights), "event_weights")
         by_name = [feedback.event_weights.get(name, 0.0) for name in log.event_names]
-        weight = np.array([*by_name, 0.0], dtype=np.float32)[log.event[rows]]  # -1: no event
+        weight = np.array([*by_name, 0.0], dtype=np.float32)[log.event]  # -1: no event
         return weight > 0, weight
-    rating = log.rating[rows]
+    rating = log.rating
     if feedback.kind == "explicit" and len(rating) and np.isnan(rating).all():
         raise ConfigError(
             'feedback.kind = "explicit" needs source.rating, the column of ratings; none was read'

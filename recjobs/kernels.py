@@ -53,31 +53,32 @@ def place_of(
 
 @compiled
 def by_pair(
-    users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], n_users: int, n_items: int
-) -> npt.NDArray[np.int64]:
-    """Return the rows by user, then item, then place: two sorts by counting.
+    rows: npt.NDArray[np.integer],
+    users: npt.NDArray[np.int32],
+    items: npt.NDArray[np.int32],
+    n_users: int,
+    n_items: int,
+) -> npt.NDArray[np.integer]:
+    """Return rows by user, then item, then as given: two sorts by counting.
 
     Args:
-        users: Of each row, ``(n_rows,)``, below ``n_users``.
-        items: Of each row, below ``n_items``.
+        rows: Which, ``(n,)``.
+        users: Of each row there is, below ``n_users``.
+        items: Of each row there is, below ``n_items``.
         n_users: Users there may be.
         n_items: Items there may be.
-
-    Returns:
-        int64, ``(n_rows,)``.
     """
-    rows = np.arange(len(users))
-    return _by_count(users, n_users, _by_count(items, n_items, rows))
+    return _by_count(_by_count(rows, items, n_items), users, n_users)
 
 
 @compiled
 def _by_count(
-    values: npt.NDArray[np.int32], n_values: int, rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Return the rows by their values; of those with the same, in the order given."""
+    rows: npt.NDArray[np.integer], values: npt.NDArray[np.int32], n_values: int
+) -> npt.NDArray[np.integer]:
+    """Return rows by their values; of those with the same, in the order given."""
     place = np.zeros(n_values + 1, dtype=np.int64)
-    for value in values:
-        place[value + 1] += 1
+    for row in rows:
+        place[values[row] + 1] += 1
     for value in range(n_values):
         place[value + 1] += place[value]
     ordered = np.empty_like(rows)
@@ -85,6 +86,21 @@ def _by_count(
         ordered[place[values[row]]] = row
         place[values[row]] += 1
     return ordered
+
+
+@compiled
+def ends_of_pairs(
+    rows: npt.NDArray[np.integer], users: npt.NDArray[np.int32], items: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int64]:
+    """Return the place of each pair's last row, int64 ``(n_pairs,)``, of rows by pair."""
+    ends = np.empty(len(rows), dtype=np.int64)
+    count = 0
+    for place in range(len(rows)):
+        row = rows[place]
+        after = rows[min(place + 1, len(rows) - 1)]
+        ends[count] = place
+        count += after == row or users[after] != users[row] or items[after] != items[row]
+    return ends[:count].copy()
 
 
 @compiled

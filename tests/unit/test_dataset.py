@@ -117,7 +117,7 @@ def test_sequences_are_the_log_user_by_user(table: list[Row], feedback: Feedback
     log = log_of([*table, (1, 1, 0.0, None, "buy")], users=[99])
     train = training_set(log, every(log), 11 * DAY, feedback)
     found = train.sequences()
-    _, weight = dataset._positives(log, every(log), feedback)
+    _, weight = dataset._positives(log, feedback)
     for user in range(train.n_users):
         mine = np.flatnonzero((log.user_idx == user) & (weight > 0) & train.trained[user])
         own = slice(*found.indptr[user : user + 2])
