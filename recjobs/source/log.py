@@ -107,10 +107,20 @@ class Log:
         """Yield each day before ``until`` that has rows: days since 1970 by UTC, and its rows."""
         start, end = 0, self._place(until)
         while start < end:
-            day = int(self.ts[self.order[start]]) // MICROSECONDS_PER_DAY
-            stop = self._place(day + 1)
-            yield day, self._rows(start, stop, schema)
+            stop = min(start + GROUP_ROWS, end)
+            last = self._day(stop - 1)
+            stop = self._place(last + 1)
+            rows = self._rows(start, stop, schema)  # of many days at once: some are small
+            at = start
+            while at < stop:
+                day = self._day(at)
+                after = self._place(day + 1)
+                yield day, rows.slice(at - start, after - at)
+                at = after
             start = stop
+
+    def _day(self, place: int) -> int:
+        return int(self.ts[self.order[place]]) // MICROSECONDS_PER_DAY
 
     def _place(self, day: int) -> int:
         """Return how many rows lie before a day."""
