@@ -13,6 +13,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from recjobs import memory
+
+#: Entries of a row that are fetched ahead, and of a line of the cache.
+_FETCHED, _LINE = 512, 16
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -163,12 +168,20 @@ def gram_rows(
 ) -> None:
     """Write rows ``first:last`` of X'X into ``out``, ``(last - first, n_items)``.
 
-    X is given twice: by columns (``item_…``) and by rows (``user_…``).
+    X is given twice: by columns (``item_…``) and by rows (``user_…``). A user's row is asked for
+    while the one but one before it is added.
     """
     for item in range(first, last):
         row = out[item - first]
         row[:] = 0
-        for p in range(item_indptr[item], item_indptr[item + 1]):
+        end = item_indptr[item + 1]
+        for p in range(item_indptr[item], end):
+            if p + 2 < end:
+                begin = user_indptr[item_users[p + 2]]
+                near = min(user_indptr[item_users[p + 2] + 1], begin + _FETCHED)
+                for q in range(begin, near, _LINE):
+                    memory.prefetch(user_items.ctypes.data + 4 * q)
+                    memory.prefetch(user_weight.ctypes.data + 4 * q)
             user = item_users[p]
             weight = item_weight[p]
             for q in range(user_indptr[user], user_indptr[user + 1]):
