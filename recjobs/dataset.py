@@ -348,25 +348,13 @@ def training_set(
     from recjobs import kernels
 
     positive, weight = _positives(log, feedback)
-    if feedback.half_life_days is not None:
-        age_days = (as_of - log.ts) / MICROSECONDS_PER_DAY
-        weight = weight * np.exp2(-age_days / feedback.half_life_days)
-
-    # The order is stable, so it keeps the log's time within a pair: its last row is the newest.
-    order = kernels.by_pair(
-        _places(rows), log.user_idx, log.item_idx, len(log.users), len(log.items)
-    )
-    last = kernels.ends_of_pairs(order, log.user_idx, log.item_idx)
-    first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
-    newest = order[last]
-
+    order, newest = _pairs(log, rows)
+    half_life = (feedback.half_life_days or np.inf) * MICROSECONDS_PER_DAY
+    total = kernels.sum_pairs(order, newest, weight, log.ts, as_of, half_life)
     if feedback.event_weights:
-        ever = positive[order]
-        kept = np.maximum.reduceat(ever, first) if len(first) else ever
+        kept = kernels.sum_pairs(order, newest, weight, log.ts, as_of, np.inf) > 0
     else:
         kept = positive[newest]
-    total = np.maximum(weight[order], 0)
-    total = np.add.reduceat(total, first) if len(first) else total
     history = np.bincount(log.user_idx[newest], minlength=len(log.users))
     item_rows = np.bincount(log.item_idx[rows], minlength=len(log.items))
     user_rows = np.bincount(log.user_idx[rows], minlength=len(log.users))
@@ -409,10 +397,9 @@ def seen_items(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> See
     elif rule != "all":
         codes = _event_codes(log, [name.strip() for name in rule.split(",")], "exclude_seen")
         rows = rows & np.isin(log.event, codes)
-    pair = distinct(log.user_idx[rows].astype(np.int64) * len(log.items) + log.item_idx[rows])
-    user, item = np.divmod(pair, max(len(log.items), 1))
-    counts = np.bincount(user, minlength=len(log.users))
-    return SeenItems(np.concatenate([[0], np.cumsum(counts)]), item.astype(np.int32))
+    _, newest = _pairs(log, rows)
+    counts = np.bincount(log.user_idx[newest], minlength=len(log.users))
+    return SeenItems(np.concatenate([[0], np.cumsum(counts)]), log.item_idx[newest])
 
 
 def encode_events(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
@@ -442,10 +429,19 @@ def contains(ascending: Int64Array, values: Int64Array) -> BoolArray:
     return found
 
 
-def _places(rows: BoolArray) -> Int32Array | Int64Array:
-    """Return where the chosen rows are, in half the bytes where that will do."""
-    places = np.flatnonzero(rows)
-    return places.astype(np.int32) if len(rows) <= np.iinfo(np.int32).max else places
+_Places = npt.NDArray[np.integer]
+
+
+def _pairs(log: Interactions, rows: BoolArray) -> tuple[_Places, _Places]:
+    """Return the chosen rows by (user, item), oldest first, and each pair's newest row."""
+    from recjobs import kernels
+
+    places: _Places = np.flatnonzero(rows)
+    if len(rows) <= np.iinfo(np.int32).max:
+        places = places.astype(np.int32)  # half the bytes
+    users, items = log.user_idx, log.item_idx
+    order = kernels.by_pair(places, users, items, len(log.users), len(log.items))
+    return order, kernels.last_of_pairs(order, users, items)
 
 
 def _positives(log: Interactions, feedback: FeedbackSettings) -> tuple[BoolArray, Float32Array]:

@@ -94,18 +94,53 @@ def _by_count(
 
 
 @compiled
-def ends_of_pairs(
+def last_of_pairs(
     rows: npt.NDArray[np.integer], users: npt.NDArray[np.int32], items: npt.NDArray[np.int32]
-) -> npt.NDArray[np.int64]:
-    """Return the place of each pair's last row, int64 ``(n_pairs,)``, of rows by pair."""
-    ends = np.empty(len(rows), dtype=np.int64)
+) -> npt.NDArray[np.integer]:
+    """Return each pair's last row, ``(n_pairs,)``, of rows by pair."""
+    last = np.empty_like(rows)
     count = 0
     for place in range(len(rows)):
         row = rows[place]
         after = rows[min(place + 1, len(rows) - 1)]
-        ends[count] = place
+        last[count] = row
         count += after == row or users[after] != users[row] or items[after] != items[row]
-    return ends[:count].copy()
+    return last[:count].copy()
+
+
+@compiled
+def sum_pairs(
+    rows: npt.NDArray[np.integer],
+    last: npt.NDArray[np.integer],
+    weight: npt.NDArray[np.float32],
+    ts: npt.NDArray[np.int64],
+    as_of: int,
+    half_life: float,
+) -> npt.NDArray[np.float32]:
+    """Return the sum of each pair's weights above 0, halved per half-life before ``as_of``.
+
+    Args:
+        rows: By pair.
+        last: Each pair's last row, in the same order.
+        weight: Of each row there is.
+        ts: Of each row there is.
+        as_of: On the scale of ``ts``.
+        half_life: Likewise; infinite: nothing is halved.
+    """
+    total = np.empty(len(last), dtype=np.float32)
+    place = 0
+    for pair in range(len(last)):
+        whole = 0.0
+        row = np.int64(-1)
+        while row != last[pair]:
+            row = np.int64(rows[place])
+            place += 1
+            if weight[row] > 0 and half_life < np.inf:
+                whole += weight[row] * 2.0 ** (-(as_of - ts[row]) / half_life)
+            elif weight[row] > 0:
+                whole += weight[row]
+        total[pair] = whole
+    return total
 
 
 @compiled
