@@ -18,12 +18,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from recjobs.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 MANIFEST: Final = "manifest.json"
 
@@ -235,6 +239,20 @@ class RunFolder:
             f"run {self.run_id}: stage {stage} has not finished (nothing committed in "
             f"{self.url}/{stage}). Run the stages before it first."
         )
+
+
+def row_batches(
+    file: pq.ParquetFile, rows: int, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield a file's rows in batches, group by group: asked for all, it would read groups ahead.
+
+    Args:
+        file: Open.
+        rows: Of a batch, at most.
+        columns: Default: all.
+    """
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(rows, [group], columns)
 
 
 def file_sha256(path: Path) -> str:

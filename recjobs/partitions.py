@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from psycopg2 import sql
 
 from recjobs import db
+from recjobs.artifacts import row_batches
 from recjobs.columns import IdType
 from recjobs.copy_binary import copy_in
 from recjobs.errors import ConfigError, DatabaseError
@@ -144,7 +145,7 @@ def _with_run(
     file: pq.ParquetFile, run_id: int, names: list[str], rows: int, progress: Progress
 ) -> Iterator[pa.RecordBatch]:
     done = 0
-    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+    for batch in row_batches(file, BATCH_ROWS, names):
         yield batch.append_column("run_id", pa.array([run_id] * len(batch), pa.int64()))
         done += len(batch)
         progress(done / rows, f"{done:,} of {rows:,} lists")

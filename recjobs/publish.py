@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from psycopg2 import sql
 
 from recjobs import db, live, partitions, pointer
-from recjobs.artifacts import RunFolder
+from recjobs.artifacts import RunFolder, row_batches
 from recjobs.columns import ACTIVE, AVAILABLE, ITEM_ID, REASON, TITLE, USER_ID, IdType
 from recjobs.config import Settings
 from recjobs.copy_binary import copy_in
@@ -214,7 +214,7 @@ def _load_items(
 
 def _batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=partitions.BATCH_ROWS, columns=list(columns))
+        yield from row_batches(file, partitions.BATCH_ROWS, list(columns))
 
 
 def _items(folder: RunFolder) -> pa.Table:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recjobs.artifacts import row_batches
 from recjobs.columns import REASON, USER_ID
 from recjobs.dataset import BoolArray, Int32Array, Int64Array, Interactions
 from recjobs.errors import DataError
@@ -61,7 +62,7 @@ def _batches(path: Path, log: Interactions) -> Iterator[Batch]:
                 f"{path}: expected the columns of the score stage. Received a file without "
                 f"{', '.join(sorted(missing))}"
             )
-        for rows in file.iter_batches(_BATCH_USERS):
+        for rows in row_batches(file, _BATCH_USERS):
             yield _encoded(rows, log)
 
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recjobs.artifacts import row_batches
 from recjobs.columns import ITEM_ID, POPULAR, TITLE, USER_ID
 from recjobs.dataset import Int64Array, Interactions
 from recjobs.metrics import gini
@@ -137,7 +138,7 @@ def read_lists(paths: Sequence[Path], log: Interactions, n: int) -> Scored:
 def _blocks(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
     for path in paths:
         with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=_BLOCK_ROWS)
+            yield from row_batches(file, _BLOCK_ROWS)
 
 
 def sample_lists(scored: Scored, log: Interactions, item_rows: Path, zone: tzinfo) -> list[Sample]:
