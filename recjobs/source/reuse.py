@@ -76,7 +76,7 @@ class Reuse:
         elif until > kept.until and kept.nights + 1 >= settings.full_every:
             why = f"one night in {settings.full_every} does (source.full_every)"
         elif not (days := kept.before(until)):
-            why = "it is older than what is kept"
+            why = "no kept day lies before its window"
         else:
             return cls(parts, turn, origin, until, kept, days)
         return cls(parts, turn, origin, until, kept, why_full=why)

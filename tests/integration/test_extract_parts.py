@@ -205,7 +205,7 @@ def test_a_night_older_than_what_is_kept_takes_what_it_may_and_changes_nothing(j
         out = job.night(day)
         assert out.summary["parts"]["to"] == day_name(_days(int(day)) - 4)
         job.expect_as_in_full(out, day)
-    assert job.night(1).summary["parts"]["why_full"] == "it is older than what is kept"
+    assert job.night(1).summary["parts"]["why_full"] == "no kept day lies before its window"
     after = {path.name: path.read_bytes() for path in (job.folder / "kept").iterdir()}
     assert before.keys() == after.keys()
     assert all(before[name] == after[name] for name in before if name != "turn")

@@ -20,7 +20,7 @@ from scipy import sparse
 from benchmarks.performance import source
 from benchmarks.performance.harness import Row, interleave, peak_bytes
 from benchmarks.performance.shapes import AS_OF, Shape
-from recjobs import db
+from recjobs import db, kernels
 from recjobs.artifacts import RunFolder, StageOutput
 from recjobs.config import SourceSettings
 from recjobs.dataset import read_snapshot
@@ -129,12 +129,16 @@ def arrays(dsn: str, until: datetime = UNTIL) -> Arrays:
     with db.connect(dsn) as connection:
         text = plan(connection, SETTINGS, until).interactions
     log = Log.of(read_tables(dsn, {"interactions": text}, 1, silent).pop("interactions"))
-    order = log.order
+    order, n_users, n_items = log.order, len(log.users), len(log.items)
     user, item, ts, rating = (
         column[order] for column in (log.user.codes, log.item.codes, log.ts, log.rating)
     )
-    matrix = sparse.csr_matrix((rating, (user, item)), (len(log.users), len(log.items)))
-    return user, item, ts, rating, matrix.indptr, matrix.indices, matrix.data
+    del log, order
+    # As `dataset.training_set` does: by user, then item, and of a pair the newest.
+    pairs = kernels.by_pair(np.arange(len(ts), dtype=np.int32), user, item, n_users, n_items)
+    pairs = kernels.last_of_pairs(pairs, user, item)
+    indptr = np.append(0, np.cumsum(np.bincount(user[pairs], minlength=n_users)))
+    return user, item, ts, rating, indptr, item[pairs], rating[pairs]
 
 
 def by_pandas(dsn: str) -> Arrays:
