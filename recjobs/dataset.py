@@ -429,6 +429,13 @@ def contains(ascending: Int64Array, values: Int64Array) -> BoolArray:
     return found
 
 
+def seen_of(train: TrainingSet, rows: BoolArray, rule: str) -> SeenItems:
+    """As `seen_items`, of the rows that a training set was made of: its pairs serve for "all"."""
+    if rule == "all":
+        return SeenItems(train.indptr, train.item_idx)
+    return seen_items(train.log, rows, train.as_of, rule)
+
+
 _Places = npt.NDArray[np.integer]
 
 

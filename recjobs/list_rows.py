@@ -121,6 +121,8 @@ def as_lists(values: pa.Array, length: Int32Array | Int64Array) -> pa.ListArray:
 
 def _liked(train: TrainingSet) -> SeenItems:
     """Return each user's history: the positives, or everything where there are none."""
+    if train.positive.all():
+        return SeenItems(train.indptr, train.item_idx)
     user = train.user_idx
     some = np.bincount(user, weights=train.positive, minlength=train.n_users) > 0
     keep = train.positive | ~some[user]

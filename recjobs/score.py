@@ -24,7 +24,7 @@ from recjobs.dataset import (
     Interactions,
     SeenItems,
     TrainingSet,
-    seen_items,
+    seen_of,
     training_set,
 )
 from recjobs.fallback import Fallback
@@ -106,7 +106,6 @@ class Scorer:
     ) -> None:
         self._model = model
         self._log = log
-        self._as_of = as_of
         self._settings = settings
         self._everything = np.ones(len(log), dtype=np.bool_)
         self._train = training_set(log, self._everything, as_of, settings.feedback)
@@ -166,7 +165,7 @@ class Scorer:
     @cached_property
     def _seen(self) -> SeenItems:
         exclude = self._settings.feedback.exclude_seen
-        return seen_items(self._log, self._everything, self._as_of, exclude)
+        return seen_of(self._train, self._everything, exclude)
 
     @cached_property
     def _rerank(self) -> Reranker | None:

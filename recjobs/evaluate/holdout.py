@@ -15,7 +15,7 @@ from recjobs.dataset import (
     SeenItems,
     TrainingSet,
     contains,
-    seen_items,
+    seen_of,
     training_set,
 )
 from recjobs.split import Split
@@ -68,7 +68,7 @@ def holdout(log: Interactions, split: Split, settings: Settings) -> Holdout:
     feedback = settings.feedback
     train = training_set(log, split.training, split.cutoff, feedback)
     held = training_set(log, split.holdout, split.cutoff, feedback)
-    seen = seen_items(log, split.training, split.cutoff, feedback.exclude_seen)
+    seen = seen_of(train, split.training, feedback.exclude_seen)
 
     drawn, drawn_from = _drawn(np.unique(held.user_idx[held.positive]), settings)
     taken = held.positive & np.isin(held.user_idx, drawn)

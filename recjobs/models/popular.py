@@ -19,7 +19,7 @@ from pydantic import Field
 
 from recjobs.columns import MICROSECONDS_PER_DAY
 from recjobs.config import Section
-from recjobs.dataset import Float32Array, TrainingSet
+from recjobs.dataset import Float32Array, Int64Array, TrainingSet
 from recjobs.models.base import CLOSED_FORM, Arrays, FactorModel, History
 from recjobs.progress import Progress, silent
 
@@ -79,9 +79,9 @@ class Popular(FactorModel):
 
 def popularity(train: TrainingSet, half_life_days: float) -> Float32Array:
     """Return each item's time-decayed popularity, float32 ``(n_items,)``."""
-    weight = _weights(train, half_life_days)
-    liked = train.item_idx[train.positive]
-    return np.bincount(liked, weights=weight, minlength=train.n_items).astype(np.float32)
+    nobody = np.full(train.n_users, -1, dtype=np.int64)
+    everybody: Float32Array = _counted(train, half_life_days, nobody, 0)[-1].astype(np.float32)
+    return everybody
 
 
 def by_segment(train: TrainingSet, half_life_days: float) -> Float32Array:
@@ -93,24 +93,24 @@ def by_segment(train: TrainingSet, half_life_days: float) -> Float32Array:
     Returns:
         float32 ``(n_segments + 1, n_items)``.
     """
-    everybody = popularity(train, half_life_days)
-    n_segments, n_items = len(train.log.segments.names), train.n_items
-    if not n_segments:
-        return everybody[None, :]
-    segment = train.log.segments.of(train.user_idx[train.positive])
-    known = segment >= 0
-    cell = segment[known].astype(np.int64) * n_items + train.item_idx[train.positive][known]
-    weight = _weights(train, half_life_days)[known]
-    own = np.bincount(cell, weights=weight, minlength=n_segments * n_items)
-    own = own.reshape(n_segments, n_items) + _PRIOR * everybody / max(everybody.sum(), 1e-9)
-    return np.concatenate([own, everybody[None, :]]).astype(np.float32)
+    segments = train.log.segments
+    segment = segments.of(np.arange(train.n_users, dtype=np.int32)).astype(np.int64)
+    counted = _counted(train, half_life_days, segment, len(segments.names))
+    everybody = counted[-1].astype(np.float32)
+    counted[:-1] += _PRIOR * everybody / max(everybody.sum(), 1e-9)
+    return counted.astype(np.float32)
 
 
-def _weights(train: TrainingSet, half_life_days: float) -> Float64Array:
-    """Return what each positive counts, float64 ``(n_positives,)``."""
-    liked = train.positive
-    newest = train.ts[liked].max(initial=0)
-    age_days = (newest - train.ts[liked]) / MICROSECONDS_PER_DAY
-    damped = np.log1p(train.weight[liked]) / np.log(2)
-    weight: Float64Array = damped / (1 + age_days / half_life_days)
-    return weight
+def _counted(
+    train: TrainingSet, half_life_days: float, segment: Int64Array, n_segments: int
+) -> Float64Array:
+    """Return what the positives count, by their user's segment and item, and last everybody's."""
+    from recjobs import kernels
+
+    counted = np.zeros((n_segments + 1, train.n_items))
+    newest = train.ts.max(initial=0, where=train.positive)
+    kernels.count_popularity(
+        train.indptr, train.item_idx, train.positive, train.weight, train.ts,
+        newest, half_life_days * MICROSECONDS_PER_DAY, segment, counted,
+    )  # fmt: skip
+    return counted

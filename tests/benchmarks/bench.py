@@ -2,6 +2,7 @@
 
     make bench                                  every stage on shape S, into docs/performance.md
     make bench SHAPE=M                          the full comparison: an hour and more
+    make bench SHAPE=L ARGS='--only large'      a million users' lists: how much memory
     make bench ARGS='--only extract publish'    some stages; the page keeps the others'
     make bench ARGS='--only ratings'            the seed article's script on MovieLens latest-small
     make bench ARGS='--only friends'            friend links of Last.fm: who finds those withheld
