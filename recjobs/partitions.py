@@ -1,9 +1,9 @@
 """Where lists are stored: one table per run, filled outside, then attached to one of two parents.
 
 ``top_n_list`` has the runs that are live, or were and can be again at once; ``top_n_archive`` the
-others. A table is made, with its key and a check, and filled before a partitioned table is touched
-at all, so that attaching it takes a millisecond and no reader waits. Several processes may fill it
-at once, each with a slice of the users.
+others. A table is filled and sealed before a partitioned table is touched at all, so that attaching
+it takes a millisecond and no reader waits. Several processes may fill it at once, each with a slice
+of the users.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def create(connection: db.PgConnection, schema: str, run_id: int) -> None:
     """Make a run's table where there is none; under the caller's lock, for two may come at once."""
     table = _table(schema, run_id)
     if not _exists(connection, table):
-        _create(connection, schema, table, run_id, "top_n_list")
+        _create(connection, schema, table, "top_n_list")
 
 
 def load(
@@ -76,25 +76,29 @@ def load(
         for name, type_ in schema_of_ids:
             require_type(name, file.schema_arrow.field(name).type, type_)
         span = span_of(file, run_id)
-        if not rows or _count(connection, table, span) == rows:
+        stored = _count(connection, table, span)
+        if stored == rows or not rows:
             return False
-        forget(connection, table, span)
+        if stored:
+            forget(connection, table, span)
         batches = _with_run(file, run_id, [c for c in columns if c != "run_id"], rows, progress)
         copy_in(connection, table, columns, batches)
     return True
 
 
 def complete(connection: db.PgConnection, schema: str, run_id: int, rows: int) -> None:
-    """Count the lists of a run's table, for the planner and for us.
+    """Count the lists of a run's table and seal it; one that was sealed before is counted.
 
     Raises:
         DatabaseError: A slice is missing, or a part of one.
     """
     table = _table(schema, run_id)
-    db.execute(connection, db.query("partitions/analyze", table=table.strings))
     stored = _count(connection, table, {"run_id": run_id, "first": None, "last": None})
     if stored != rows:
         raise DatabaseError(f"run {run_id}: expected {rows} lists in the database, found {stored}")
+    quoted = {"table": table.as_string(connection)}
+    if not db.execute(connection, db.query("partitions/sealed"), quoted)[0][0]:
+        _seal(connection, table, run_id)
 
 
 def span_of(file: pq.ParquetFile, run_id: int) -> dict[str, Any]:
@@ -124,10 +128,10 @@ def copy(
 ) -> None:
     """Copy a run's lists from one parent to the other, in the caller's transaction."""
     table = _table(schema, run_id)
-    _create(connection, schema, table, run_id, parent)
+    _create(connection, schema, table, parent)
     statement = db.query("partitions/copy", table=table.strings, origin=(schema, origin))
     db.execute(connection, statement, {"run_id": run_id})
-    db.execute(connection, db.query("partitions/analyze", table=table.strings))
+    _seal(connection, table, run_id)
     _attach(connection, schema, run_id, table, parent)
 
 
@@ -152,15 +156,19 @@ def _with_run(
 
 
 def _create(
-    connection: db.PgConnection, schema: str, table: sql.Identifier, run_id: int, parent: Parent
+    connection: db.PgConnection, schema: str, table: sql.Identifier, parent: Parent
 ) -> None:
     names = {"table": table.strings}
     db.execute(connection, db.query("partitions/drop", **names))
     db.execute(connection, db.query("partitions/create", **names, parent=(schema, parent)))
-    db.execute(connection, db.query("partitions/key", **names), {"run_id": run_id})
     quoted = sql.Identifier(schema, parent).as_string(connection)
     owner = db.execute(connection, db.query("partitions/owner"), {"parent": quoted})[0][0]
     db.execute(connection, db.query("partitions/own", **names, owner=owner))
+
+
+def _seal(connection: db.PgConnection, table: sql.Identifier, run_id: int) -> None:
+    db.execute(connection, db.query("partitions/seal", table=table.strings), {"run_id": run_id})
+    db.execute(connection, db.query("partitions/analyze", table=table.strings))
 
 
 def _count(connection: db.PgConnection, table: sql.Identifier, span: Mapping[str, Any]) -> int:

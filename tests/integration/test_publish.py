@@ -299,6 +299,7 @@ class Killed(BaseException):
 _STEPS: list[tuple[Any, str]] = [
     (partitions, "create"),
     (partitions, "load"),
+    (partitions, "_seal"),
     (partitions, "complete"),
     (publish, "_load_companions"),
     (publish, "_load_items"),

@@ -337,6 +337,19 @@ def test_nothing_is_flipped_while_a_slice_is_missing(
     assert job.rows(f"select count(*) from recs.top_n_list_{run.run_id}") == [(18,)]
 
 
+def test_a_slice_that_two_loaded_at_once_is_loaded_anew(database: str, tmp_path: Path) -> None:
+    """As after a lease that was thought to be lost: the table has no key yet that would object."""
+    job = Job(database, tmp_path).migrated()
+    run = job.open(1)
+    folder = job.artifacts(run)
+    cut(folder, 3)
+    publish.load(job.dsn, job.settings(), run, folder, Shard(2, 3))
+    table = f"recs.top_n_load_{run.run_id}"
+    job.rows(f"insert into {table} select * from {table}")
+    assert job.publish(run)["live"]
+    assert job.rows("select count(*), count(distinct user_id) from recs.top_n_list") == [(18, 18)]
+
+
 def test_slices_are_loaded_at_once_and_wait_for_no_other(database: str, tmp_path: Path) -> None:
     job = Job(database, tmp_path).migrated()
     run = job.open(1)
