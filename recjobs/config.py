@@ -414,6 +414,15 @@ class Settings(Section):
     lease: LeaseSettings = LeaseSettings()
     schedule: ScheduleSettings = ScheduleSettings()
 
+    @model_validator(mode="after")
+    def _decidable(self) -> Settings:
+        if self.evaluate.max_users < self.gate.min_users:
+            raise ValueError(
+                f"evaluate.max_users is {self.evaluate.max_users} and gate.min_users "
+                f"{self.gate.min_users}: with fewer judged than the gate needs no night is decided"
+            )
+        return self
+
     def hash(self) -> str:
         """Return 16 hex digits that change with every setting that can change a list.
 

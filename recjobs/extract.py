@@ -9,6 +9,7 @@ that were created before it or occur in the interactions.
 from __future__ import annotations
 
 import hashlib
+import logging
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -46,6 +47,7 @@ from recjobs.source.side import known_before
 from recjobs.source.wire import INSTANT
 from recjobs.source.written import PARQUET, write
 
+_logger = logging.getLogger(__name__)
 _FILES: Final = ("interactions", "items", "users")
 
 
@@ -89,11 +91,14 @@ def extract(
     with db.connect(dsn) as connection:
         queries = plan(connection, source, as_of)
     reuse = None
-    if parts is not None and source.full_every > 1:
-        origin = f"{queries.origin} {version} pyarrow {pa.__version__}"
-        reuse = Reuse.of(parts, origin, as_of, source, fresh=fresh)
-    elif parts is not None:
-        parts.drop()  # nobody reads them any more
+    try:
+        if parts is not None and source.full_every > 1:
+            origin = f"{queries.origin} {version} pyarrow {pa.__version__}"
+            reuse = Reuse.of(parts, origin, as_of, source, fresh=fresh)
+        elif parts is not None:
+            parts.drop()  # nobody reads them any more
+    except OSError as error:  # no night fails for what only saves it time
+        _logger.warning("the kept days can't be used, the source is read in full: %s", error)
     while True:
         tables = _read(source, as_of, queries, reuse, dsn, within(progress, 0.0, 0.6))
         log = Log.of(tables.pop("interactions"))

@@ -272,6 +272,10 @@ def _finish_promoted(settings: Settings, run: Run, *, rule: str, watch: Watch | 
         run_folder(run).manifest(stage)  # else it would extract and train another model than held
     store = run_store(settings)
     with _lease(store, settings, run.run_id):
+        if run.published_source == POPULAR:  # a dry run that the gate held: no lists of the model's
+            folder = run_folder(run)
+            parts = folder.parts("score") if folder.finished("score") else []
+            folder.remove("check", "score", *parts)
         store.update(
             run.run_id,
             status="running",

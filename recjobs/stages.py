@@ -61,7 +61,8 @@ def kept_parts(settings: Settings) -> Parts:
     """Return the days of the source that the job keeps between its nights."""
     from recjobs.source.parts import Parts
 
-    return Parts(f"{settings.artifacts.root}/{settings.job.name}-days")
+    job = settings.job  # of one name in several schemas there may be several
+    return Parts(f"{settings.artifacts.root}/{job.name}-{job.db_schema}-days")
 
 
 def microseconds(instant: datetime) -> int:

@@ -15,6 +15,7 @@ import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -130,7 +131,7 @@ class Parts:
         pq.write_table(rows.combine_chunks(), file, **_PARQUET)
         content = file.getvalue()
         part = Part(len(rows), hashlib.sha256(content).hexdigest())
-        if part != there:
+        if part != there or not self._fs.exists(f"{self._path}/{_name(day, part)}"):
             self._put(_name(day, part), content)
         return part
 
@@ -156,15 +157,18 @@ class Parts:
         Returns:
             False where somebody has taken a turn since: then nothing is kept of it.
         """
-        mine = self._has(turn)
-        if mine:
-            data = asdict(kept)
-            self._put(_INDEX, json.dumps(data, sort_keys=True).encode())
-            mine = self._has(turn)
-            if not mine:  # it may have been written over one that knew better
-                self._fs.rm_file(f"{self._path}/{_INDEX}")
-        self._sweep()
-        return mine
+        named = _names(kept)
+        if self._has(turn):
+            self._put(_INDEX, json.dumps(asdict(kept), sort_keys=True).encode())
+            if self._has(turn) and named <= self._files():
+                self._remove(self._files() - named - {_INDEX, _TURN})
+                return True
+            # It may have been written over one that knew better, or a part was removed meanwhile.
+            self._remove({_INDEX})
+        # Not what another has put: no index may name that as yet.
+        counts = self.kept()
+        self._remove((named - _names(counts) if counts else named) & self._files())
+        return False
 
     def drop(self) -> None:
         """Remove everything: the next night reads the source in full."""
@@ -195,13 +199,15 @@ class Parts:
         except FileNotFoundError:  # dropped
             return False
 
-    def _sweep(self) -> None:
-        kept = self.kept()
-        named = {_name(day, part) for day, part in kept.days.items()} if kept else set()
+    def _remove(self, names: set[str]) -> None:
+        for name in names:
+            with suppress(FileNotFoundError):
+                self._fs.rm_file(f"{self._path}/{name}")
+
+    def _files(self) -> set[str]:
         self._fs.invalidate_cache()
-        for path in self._fs.ls(self._path, detail=False):
-            if path.rsplit("/", 1)[-1] not in {_INDEX, _TURN} | named:
-                self._fs.rm_file(path)
+        found = self._fs.ls(self._path, detail=True) if self.there() else []
+        return {path["name"].rsplit("/", 1)[-1] for path in found if path["type"] == "file"}
 
     def _put(self, name: str, content: bytes) -> None:
         if not self._local:
@@ -211,6 +217,10 @@ class Parts:
         scratch = Path(self._path) / f".{name}-{secrets.token_hex(4)}"
         scratch.write_bytes(content)
         scratch.replace(Path(self._path) / name)
+
+
+def _names(kept: Kept) -> set[str]:
+    return {_name(day, part) for day, part in kept.days.items()}
 
 
 def _name(day: int, part: Part) -> str:

@@ -134,7 +134,8 @@ def _kept(found: Tables, until: datetime) -> sql.Composable:
 
 def _origin(connection: db.PgConnection, query: sql.Composable) -> str:
     database = connection.info.dsn_parameters
-    where = [database.get(key, "") for key in ("host", "port", "dbname")]
+    # The user and the options decide what a name without a schema, or a row-level policy, gives.
+    where = [database.get(key, "") for key in ("host", "port", "dbname", "user", "options")]
     text = "\n".join([*where, query.as_string(connection)])
     return hashlib.sha256(text.encode()).hexdigest()
 

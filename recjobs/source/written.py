@@ -34,7 +34,7 @@ class Written:
 
 
 def write(path: Path, kept: Iterable[pa.Table], log: Log, schema: pa.Schema) -> Written:
-    """Write the file; of the kept days no more is held than a row group.
+    """Write the file; of the kept days a row group is held, and those that are read ahead.
 
     Args:
         path: The file.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from psycopg2 import sql
@@ -19,7 +20,7 @@ from recjobs.errors import ConfigError, DataError
 from recjobs.extract import extract
 from recjobs.source import plan
 from recjobs.source.erase import erase
-from recjobs.source.parts import DamagedPartError, Parts, day_name
+from recjobs.source.parts import DamagedPartError, Kept, Parts, day_name
 from recjobs.source.tables import Tables
 
 FIRST = datetime(2016, 10, 1, tzinfo=UTC)
@@ -417,6 +418,39 @@ def test_an_erasure_is_done_again_where_a_night_came_between(
     left = 100
     with pytest.raises(DataError, match="others kept writing"):
         erase(job.parts, ["77"])
+
+
+def test_who_has_lost_the_turn_removes_nothing_that_the_next_one_has_put(tmp_path: Path) -> None:
+    def day(*users: int) -> pa.Table:
+        return pa.table({"user_id": pa.array(users, pa.int64())})
+
+    parts = Parts(str(tmp_path / "kept"))
+    lost, turn = parts.take_turn(), parts.take_turn()
+    put = {10: parts.put(10, day(2))}
+    assert parts.commit(Kept("o", 11, 0, {10: parts.put(10, day(1, 2))}), lost) is False
+    assert parts.commit(Kept("o", 11, 0, put), turn) is True
+    assert [len(rows) for _, rows in parts.read(put)] == [1]
+    # What is not all there is not named.
+    turn = parts.take_turn()
+    put[11] = parts.put(11, day(3))
+    next((tmp_path / "kept").glob("1970-01-12-*")).unlink()
+    assert parts.commit(Kept("o", 12, 0, put), turn) is False
+    assert parts.kept() is None
+
+
+def test_a_night_that_reads_everything_mends_what_is_missing(job: Job) -> None:
+    job.night(8)
+    next((job.folder / "kept").glob("2016-10-03-*.parquet")).unlink()
+    job.night(8, fresh=True)
+    assert job.night(9).summary["parts"]["full"] is False
+
+
+def test_a_folder_that_cannot_be_used_stops_no_night(
+    job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    (job.folder / "kept").write_text("in the way")
+    job.expect_as_in_full(job.night(8), 8)
+    assert "the kept days can't be used" in caplog.text
 
 
 def test_erasing_from_damaged_parts_drops_them(job: Job) -> None:

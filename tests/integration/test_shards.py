@@ -418,3 +418,20 @@ def test_stages_that_have_no_shards_say_so(shop: Shop, capsys: pytest.CaptureFix
     assert "expected one such as 1/4 or 4/4. Received: '3/2'" in capsys.readouterr().err
     assert main([*words, "score", "--shard", "1/2"]) == 2  # nothing before it has run
     assert "stage extract has not finished" in capsys.readouterr().err
+
+
+def test_a_promoted_dry_run_gets_the_models_lists_though_popularitys_were_scored(
+    shop: Shop,
+) -> None:
+    settings = shop.settings.with_overrides(
+        {"schedule.shards": 2, "gate.min_lift_over_popular": 50.0, "gate.min_users": 1}
+    )
+    run = pipeline.begin(settings, night(24), dry_run=True)
+    pipeline.run_stages(settings, run.run_id)
+    run = pipeline.run_store(settings).get(run.run_id)
+    assert (run.status, run.decision, run.published_source) == ("dry_run", "hold", "popular")
+    run = pipeline.promote(settings, run.run_id, why="a drill", by="me")
+    assert (run.status, run.published_source) == ("stored", "model")
+    assert run_folder(run).manifest("score").summary["by_source"].keys() == {run.model}
+    first = "select distinct sources[1] from recs.top_n_list"
+    assert shop.execute(first) == [(run.model,)]

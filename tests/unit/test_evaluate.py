@@ -386,7 +386,7 @@ def test_of_many_users_some_are_drawn_and_each_is_judged_as_before(tmp_path: Pat
     log = log_of(tastes(6))
     parts = split(log, SETTINGS.holdout, 20 * DAY)
     everyone = holdout(log, parts, SETTINGS)
-    few = SETTINGS.with_overrides({"evaluate.max_users": 5})
+    few = SETTINGS.with_overrides({"gate.min_users": 1, "evaluate.max_users": 5})
     drawn = holdout(log, parts, few)
     assert (len(drawn.users), drawn.drawn_from, everyone.drawn_from) == (
         5,
