@@ -232,7 +232,7 @@ def parts(args: argparse.Namespace) -> int:
 def bench(args: argparse.Namespace) -> int:
     """Measure a model on files."""
     from recjobs.bench import Request, quality
-    from recjobs.topn import cores
+    from recjobs.threads import cores
 
     request = Request(
         train=Path(args.train),

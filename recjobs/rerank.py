@@ -23,7 +23,8 @@ from recjobs.dataset import Float32Array, Int32Array, SeenItems, TrainingSet
 from recjobs.errors import ConfigError
 from recjobs.models.base import Model
 from recjobs.models.relations import ItemVectors
-from recjobs.topn import TILE_USERS, empty_lists, over_rows
+from recjobs.threads import over_rows
+from recjobs.topn import TILE_USERS, empty_lists
 
 #: The most frequent categories are told apart, the others left out: a row of shares stays short.
 _CATEGORIES: Final = 256

@@ -7,19 +7,13 @@ bits whatever the block, the threads or the shard they are computed in.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
 import numpy as np
-import threadpoolctl
 
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems
-from recjobs.progress import Progress, silent
+from recjobs.threads import over_rows
 
 #: Users and items of a tile: what is computed of it at a time stays in a core's cache.
 TILE_USERS: Final = 512
@@ -148,46 +142,3 @@ def columns_of(item_of: Int32Array, n_items: int) -> Int32Array:
     column_of = np.full(n_items, -1, dtype=np.int32)
     column_of[item_of] = np.arange(len(item_of), dtype=np.int32)
     return column_of
-
-
-def over_rows(
-    work: Callable[[slice], None],
-    n_rows: int,
-    step: int,
-    *,
-    threads: int | None = None,
-    progress: Progress = silent,
-) -> None:
-    """Call ``work`` on slices of ``step`` rows, in threads, each with BLAS on one thread.
-
-    Args:
-        work: What to do; it must not care which slices come first.
-        n_rows: How many rows there are.
-        step: Rows of a slice.
-        threads: How many; default: as many as there are processors.
-        progress: Told the share of rows done, from the calling thread.
-    """
-    slices = [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
-    with single_threaded_blas(), ThreadPoolExecutor(threads or cores()) as pool:
-        for rows, _ in zip(slices, pool.map(work, slices), strict=True):
-            progress(rows.stop / n_rows)
-
-
-def cores() -> int:
-    """Return how many processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every platform
-        return os.cpu_count() or 1
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Keep BLAS to the calling thread: our own threads share the work out."""
-    with _thread_pools().limit(limits=1, user_api="blas"):
-        yield
-
-
-@cache
-def _thread_pools() -> threadpoolctl.ThreadpoolController:
-    return threadpoolctl.ThreadpoolController()

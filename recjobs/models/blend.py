@@ -24,7 +24,8 @@ from recjobs.models.blend_weights import best_weights
 from recjobs.models.judged import Judged
 from recjobs.models.relations import ItemRelation
 from recjobs.progress import Progress, silent
-from recjobs.topn import TILE_USERS, over_rows
+from recjobs.threads import over_rows
+from recjobs.topn import TILE_USERS
 
 #: What a rank is added to: the constant of Cormack, Clarke and Buettcher.
 _RANK_OFFSET: Final = 60

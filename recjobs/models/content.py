@@ -38,7 +38,8 @@ from recjobs.models.base import (
 from recjobs.models.feature_rows import FeatureRows, unit_rows
 from recjobs.models.relations import SparseItemItem, itself
 from recjobs.progress import Progress, silent
-from recjobs.topn import TILE_USERS, over_rows, top_n_of_scores
+from recjobs.threads import over_rows
+from recjobs.topn import TILE_USERS, top_n_of_scores
 
 #: The expectation of an item's popularity counts as much as so many people who like it.
 _EXPECTED_AS: Final = 10.0

@@ -22,7 +22,7 @@ from recjobs.dataset import Float32Array, Int32Array, TrainingSet
 from recjobs.models.base import Arrays, BlockModel, Epoch, History, known_of, strengths
 from recjobs.models.low_rank import LowRankItemItem
 from recjobs.progress import Progress, silent
-from recjobs.topn import over_rows
+from recjobs.threads import over_rows
 
 #: Items handed to a thread at a time.
 _ROWS: Final = 256

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from recjobs.dataset import Float32Array, Int32Array, Int64Array
 from recjobs.progress import Progress, silent
-from recjobs.topn import over_rows
+from recjobs.threads import over_rows
 
 #: Rows handed to a thread at a time.
 _ROWS: Final = 64

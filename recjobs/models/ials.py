@@ -28,7 +28,7 @@ from recjobs.dataset import BoolArray, Float32Array, TrainingSet
 from recjobs.models.base import Arrays, Epoch, FactorModel, History, known_of, strengths
 from recjobs.models.relations import ItemVectors
 from recjobs.progress import Progress, silent
-from recjobs.topn import over_rows
+from recjobs.threads import over_rows
 
 #: Parts of the rows, for threads to take one by one.
 _PARTS: Final = 128

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from recjobs.dataset import Float32Array, Int32Array
-from recjobs.topn import over_rows
+from recjobs.threads import over_rows
 
 if TYPE_CHECKING:
     from recjobs.models.ncf import NcfSettings

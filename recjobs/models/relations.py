@@ -9,14 +9,8 @@ import numpy as np
 from scipy import sparse
 
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, Int64Array, SeenItems
-from recjobs.topn import (
-    TILE_USERS,
-    FactorRanker,
-    columns_of,
-    empty_lists,
-    over_rows,
-    top_n_of_scores,
-)
+from recjobs.threads import over_rows
+from recjobs.topn import TILE_USERS, FactorRanker, columns_of, empty_lists, top_n_of_scores
 
 
 class ItemRelation(Protocol):

@@ -23,7 +23,8 @@ from recjobs.models.sequence_batches import Histories
 from recjobs.models.sequence_training import ITEMS, SequenceTrainer
 from recjobs.models.warm import Start, moved
 from recjobs.progress import Progress, silent
-from recjobs.topn import TILE_USERS, over_rows
+from recjobs.threads import over_rows
+from recjobs.topn import TILE_USERS
 
 #: Users whose histories the network reads at a time.
 _READ: Final = 64

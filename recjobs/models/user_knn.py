@@ -32,7 +32,8 @@ from recjobs.models.base import (
 from recjobs.models.gram import each_gram_rows
 from recjobs.models.relations import itself
 from recjobs.progress import Progress, silent
-from recjobs.topn import TILE_USERS, empty_lists, over_rows, top_n_of_scores
+from recjobs.threads import over_rows
+from recjobs.topn import TILE_USERS, empty_lists, top_n_of_scores
 
 _TINY = np.float32(1e-12)  # a shrinkage of 0 divides by it where there is no history
 

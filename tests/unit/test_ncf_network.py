@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recjobs import topn
+from recjobs import threads
 from recjobs.models.ncf import NcfSettings
 from recjobs.models.ncf_network import Scorer, build_network
 from recjobs.models.training import import_keras
@@ -33,7 +33,7 @@ def test_all_pairs_are_what_keras_predicts(
     np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(scorer.pairs(*pairs), expected.ravel(), rtol=1e-4, atol=1e-5)
 
-    monkeypatch.setattr(topn, "cores", lambda: 3)
+    monkeypatch.setattr(threads, "cores", lambda: 3)
     for part in (users[:1], users[5:12]):
         place = [int(np.flatnonzero(users == user)[0]) for user in part]
         np.testing.assert_array_equal(scorer.block(part), received[place])

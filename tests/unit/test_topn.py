@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recjobs import panels, topn
+from recjobs import threads as threads_module
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems
 from recjobs.topn import FactorRanker, top_n_of_scores
 
@@ -117,7 +118,7 @@ def test_the_threads_change_no_bit(
     users = np.arange(2000, dtype=np.int32)
     results = []
     for threads in (1, 2, 5):
-        monkeypatch.setattr(topn, "cores", lambda threads=threads: threads)
+        monkeypatch.setattr(threads_module, "cores", lambda threads=threads: threads)
         results.append(FactorRanker(item, candidates).top_n(user, users, seen, 20))
     for items, scores in results[1:]:
         np.testing.assert_array_equal(items, results[0][0])

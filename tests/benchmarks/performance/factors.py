@@ -11,7 +11,7 @@ from benchmarks.performance.shapes import Shape, training
 from recjobs import models
 from recjobs.dataset import Float32Array, SeenItems, TrainingSet
 from recjobs.models.base import FactorModel
-from recjobs.topn import cores
+from recjobs.threads import cores
 
 DIM = 64
 

@@ -15,7 +15,7 @@ from recjobs.dataset import Int32Array, SeenItems
 from recjobs.models.ease import Ease
 from recjobs.models.item_knn import ItemKnn
 from recjobs.models.ranking import Ranker
-from recjobs.topn import cores
+from recjobs.threads import cores
 
 N = 50
 _FITTED, _USERS, _BLOCK = 6_000, 2_048, 512

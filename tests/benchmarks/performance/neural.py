@@ -14,7 +14,7 @@ from recjobs.models.ncf import NcfSettings
 from recjobs.models.ncf_network import build_network
 from recjobs.models.ranking import Ranker
 from recjobs.models.training import start_keras
-from recjobs.topn import cores
+from recjobs.threads import cores
 
 N = 50
 _USERS = 128

@@ -19,7 +19,7 @@ from recjobs.dataset import Int32Array, TrainingSet
 from recjobs.models.ranking import Ranker
 from recjobs.models.sasrec import SasRecSettings
 from recjobs.models.training import start_keras
-from recjobs.topn import cores
+from recjobs.threads import cores
 
 N = 50
 _FITTED, _USERS = 1_000, 256

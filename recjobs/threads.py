@@ -1,0 +1,59 @@
+"""Work that is shared out over threads, a slice of rows at a time.
+
+Kernels and numpy's products leave the GIL alone, so threads share the arrays and nothing is copied.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+
+import threadpoolctl
+
+from recjobs.progress import Progress, silent
+
+
+def over_rows(
+    work: Callable[[slice], None],
+    n_rows: int,
+    step: int,
+    *,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Call ``work`` on slices of ``step`` rows, in threads, each with BLAS on one thread.
+
+    Args:
+        work: What to do; it must not care which slices come first.
+        n_rows: How many rows there are.
+        step: Rows of a slice.
+        threads: How many; default: as many as there are processors.
+        progress: Told the share of rows done, from the calling thread.
+    """
+    slices = [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
+    with single_threaded_blas(), ThreadPoolExecutor(threads or cores()) as pool:
+        for rows, _ in zip(slices, pool.map(work, slices), strict=True):
+            progress(rows.stop / n_rows)
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every platform
+        return os.cpu_count() or 1
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Keep BLAS to the calling thread: our own threads share the work out."""
+    with _thread_pools().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _thread_pools() -> threadpoolctl.ThreadpoolController:
+    return threadpoolctl.ThreadpoolController()
