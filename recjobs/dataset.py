@@ -1,6 +1,6 @@
 """From a validated snapshot to arrays: the encoded log, training sets, seen items.
 
-`Interactions` is the whole log before ``as_of`` with ids replaced by indexes, oldest first.
+`Interactions` is the whole log before ``as_of`` with ids replaced by indexes, user by user.
 `training_set` cuts rows out of it and aggregates them to one row per (user, item): the same
 function makes what a model is fitted on, a validation part and a holdout, so they can't differ in
 meaning.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -37,25 +37,31 @@ from recjobs.errors import ConfigError, DataError
 from recjobs.features import NO_FEATURES, Features, aligned
 from recjobs.index import Index
 from recjobs.segments import NO_SEGMENTS, Segments, segments_of
+from recjobs.threads import over_rows
 
 BoolArray = npt.NDArray[np.bool_]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 
+#: Rows that a thread brings into order at a time.
+_PART: Final = 1 << 18
 #: `Interactions.item_created` of an item whose creation time is unknown.
 NEVER = np.iinfo(np.int64).max
-_FILES = ("log.npz", "users.parquet", "items.parquet")
+#: Columns of ``rows.arrow``; the users' and items' arrays are in ``log.npz``.
+_ROWS: Final = ("user_idx", "item_idx", "ts", "rating", "event")
+_SIDES: Final = ("eligible", "available", "item_created")
 
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """The log of interactions before ``as_of``, encoded, ordered by (ts, user, item).
+    """The log of interactions before ``as_of``, encoded, ordered by (user, ts, item).
 
     Attributes:
+        FILES: What `save` leaves, features apart.
         users: Every user with an interaction, and every eligible one.
         items: Every item with an interaction, and every one created before ``as_of``.
-        user_idx: int32, ``(n_rows,)``.
+        user_idx: int32, ``(n_rows,)``; ascending.
         item_idx: int32, ``(n_rows,)``.
         ts: Microseconds since the epoch, UTC, int64, ``(n_rows,)``.
         rating: float32, ``(n_rows,)``; NaN where the source has none.
@@ -69,6 +75,8 @@ class Interactions:
         user_features: Of each user, likewise.
         segments: Of the users.
     """
+
+    FILES: ClassVar[tuple[str, ...]] = ("rows.arrow", "log.npz", "users.parquet", "items.parquet")
 
     users: Index
     items: Index
@@ -89,6 +97,8 @@ class Interactions:
         n_rows = len(self.ts)
         for name in ("user_idx", "item_idx", "rating", "event"):
             _expect_length(name, getattr(self, name), n_rows)
+        if (self.user_idx[1:] < self.user_idx[:-1]).any():
+            raise DataError("user_idx: expected users in ascending order. Received: rows out of it")
         _expect_length("eligible", self.eligible, len(self.users))
         for name in ("available", "item_created"):
             _expect_length(name, getattr(self, name), len(self.items))
@@ -102,19 +112,25 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.ts)
 
+    @property
+    def indptr(self) -> Int64Array:
+        """Where each user's rows begin, int64, ``(n_users + 1,)``."""
+        users = np.arange(len(self.users) + 1)
+        return np.searchsorted(self.user_idx, users).astype(np.int64, copy=False)
+
     def save(self, folder: Path) -> None:
         """Write the log, both indexes and both sides' features into a folder."""
-        arrays = {
-            name: getattr(self, name)
-            for name in (
-                "user_idx", "item_idx", "ts", "rating", "event",
-                "eligible", "available", "item_created",
-            )
-        }  # fmt: skip
-        arrays["event_names"] = np.array(self.event_names, dtype=str)
-        arrays["segment_names"] = np.array(self.segments.names, dtype=str)
-        arrays["segment"] = self.segments.code
-        np.savez(folder / "log.npz", allow_pickle=False, **arrays)
+        rows = pa.record_batch({name: pa.array(getattr(self, name)) for name in _ROWS})
+        with pa.ipc.new_file(folder / "rows.arrow", rows.schema) as file:
+            file.write_batch(rows)
+        np.savez(
+            folder / "log.npz",
+            allow_pickle=False,
+            **{name: getattr(self, name) for name in _SIDES},
+            event_names=np.array(self.event_names, dtype=str),
+            segment_names=np.array(self.segments.names, dtype=str),
+            segment=self.segments.code,
+        )
         self.users.save(folder / "users.parquet")
         self.items.save(folder / "items.parquet")
         self.item_features.save(folder / "item_features.parquet")
@@ -123,15 +139,21 @@ class Interactions:
     @classmethod
     def load(
         cls,
+        rows: Path,
         log: Path,
         users: Path,
         items: Path,
         item_features: Path | None = None,
         user_features: Path | None = None,
     ) -> Interactions:
-        """Read what `save` wrote, from the paths of its files; features only where asked for."""
+        """Read what `save` wrote, from the paths of `FILES`; features only where asked for.
+
+        The rows are mapped, not read: their arrays can't be written.
+        """
         with np.load(log, allow_pickle=False) as arrays:
             values: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+        batch = pa.ipc.open_file(pa.memory_map(str(rows))).get_batch(0)
+        values |= {name: batch[name].to_numpy() for name in _ROWS}
         names = tuple(str(name) for name in values.pop("event_names"))
         segments = tuple(str(name) for name in values.pop("segment_names"))
         values["segments"] = Segments(segments, values.pop("segment"))
@@ -255,9 +277,7 @@ class TrainingSet:
     def sequences(self) -> Sequences:
         """Return what the trained users liked, one after the other."""
         rows = np.flatnonzero(self.liked & self.trained[self.log.user_idx])
-        user = self.log.user_idx[rows]
-        rows = rows[np.argsort(user, kind="stable")]
-        counts = np.bincount(user, minlength=self.n_users)
+        counts = np.bincount(self.log.user_idx[rows], minlength=self.n_users)
         indptr = np.concatenate([[0], np.cumsum(counts)])
         return Sequences(indptr, self.log.item_idx[rows], self.log.ts[rows])
 
@@ -310,14 +330,18 @@ def read_snapshot(
 
     event, event_names = encode_events(log[EVENT])
     rating = pc.fill_null(log[RATING], float("nan"))
+    encoded = by_user(
+        user_index.encode(log[USER_ID]),
+        item_index.encode(log[ITEM_ID]),
+        _microseconds(log[TS]),
+        rating.to_numpy().astype(np.float32, copy=False),
+        event,
+        n_users=len(user_index),
+    )
     return Interactions(
         users=user_index,
         items=item_index,
-        user_idx=user_index.encode(log[USER_ID]),
-        item_idx=item_index.encode(log[ITEM_ID]),
-        ts=_microseconds(log[TS]),
-        rating=rating.to_numpy().astype(np.float32, copy=False),
-        event=event,
+        **dict(zip(_ROWS, encoded, strict=True)),
         event_names=event_names,
         eligible=eligible,
         available=available,
@@ -326,6 +350,24 @@ def read_snapshot(
         user_features=aligned(user_rows, USER_ID, user_index),
         segments=segments_of(user_rows, USER_ID, user_index),
     )
+
+
+def by_user(
+    user_idx: Int32Array, *columns: npt.NDArray[Any], n_users: int
+) -> list[npt.NDArray[Any]]:
+    """Return ``user_idx`` and the columns, each ``(n_rows,)``, by user, else as they are."""
+    from recjobs import pair_kernels
+
+    order = np.empty(len(user_idx), dtype=_row_type(user_idx))
+    pair_kernels.by_user(user_idx, n_users, order)
+    ordered = [np.empty_like(column) for column in (user_idx, *columns)]
+
+    def work(part: slice) -> None:
+        for column, out in zip((user_idx, *columns), ordered, strict=True):
+            out[part] = column[order[part]]
+
+    over_rows(work, len(order), _PART)
+    return ordered
 
 
 def training_set(
@@ -345,32 +387,31 @@ def training_set(
     Raises:
         ConfigError: The settings name an event type or a rating that the log does not have.
     """
-    from recjobs import kernels
+    from recjobs.pair_kernels import sum_pairs
 
     positive, weight = _positives(log, feedback)
-    order, newest = _pairs(log, rows)
+    pairs = pairs_of(log.indptr, log.item_idx, rows)
+    newest = pairs.newest
     half_life = (feedback.half_life_days or np.inf) * MICROSECONDS_PER_DAY
-    total = kernels.sum_pairs(order, newest, weight, log.ts, as_of, half_life)
+    total = sum_pairs(pairs.rows, newest, weight, log.ts, as_of, half_life)
     if feedback.event_weights:
-        kept = kernels.sum_pairs(order, newest, weight, log.ts, as_of, np.inf) > 0
+        kept = sum_pairs(pairs.rows, newest, weight, log.ts, as_of, np.inf) > 0
     else:
         kept = positive[newest]
-    history = np.bincount(log.user_idx[newest], minlength=len(log.users))
-    item_rows = np.bincount(log.item_idx[rows], minlength=len(log.items))
-    user_rows = np.bincount(log.user_idx[rows], minlength=len(log.users))
+    item_rows = np.bincount(log.item_idx[pairs.rows], minlength=len(log.items))
     known = (item_rows >= feedback.min_item_interactions) | (
         (log.item_created < as_of) & (item_rows == 0)
     )
     return TrainingSet(
         log=log,
         liked=rows & positive,
-        indptr=np.concatenate([[0], np.cumsum(history)]).astype(np.int64),
+        indptr=pairs.indptr,
         item_idx=log.item_idx[newest],
         rating=log.rating[newest],
         weight=np.where(kept, total, 0).astype(np.float32),
         positive=kept,
         ts=log.ts[newest],
-        trained=user_rows >= feedback.min_user_interactions,
+        trained=pairs.user_rows >= feedback.min_user_interactions,
         candidates=known & log.available,
         feedback=feedback.kind,
         as_of=as_of,
@@ -397,9 +438,8 @@ def seen_items(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> See
     elif rule != "all":
         codes = _event_codes(log, [name.strip() for name in rule.split(",")], "exclude_seen")
         rows = rows & np.isin(log.event, codes)
-    _, newest = _pairs(log, rows)
-    counts = np.bincount(log.user_idx[newest], minlength=len(log.users))
-    return SeenItems(np.concatenate([[0], np.cumsum(counts)]), log.item_idx[newest])
+    pairs = pairs_of(log.indptr, log.item_idx, rows)
+    return SeenItems(pairs.indptr, log.item_idx[pairs.newest])
 
 
 def encode_events(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
@@ -436,19 +476,58 @@ def seen_of(train: TrainingSet, rows: BoolArray, rule: str) -> SeenItems:
     return seen_items(train.log, rows, train.as_of, rule)
 
 
-_Places = npt.NDArray[np.integer]
+_Rows = npt.NDArray[np.integer]
 
 
-def _pairs(log: Interactions, rows: BoolArray) -> tuple[_Places, _Places]:
-    """Return the chosen rows by (user, item), oldest first, and each pair's newest row."""
-    from recjobs import kernels
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Chosen rows of a log, by (user, item).
 
-    places: _Places = np.flatnonzero(rows)
-    if len(rows) <= np.iinfo(np.int32).max:
-        places = places.astype(np.int32)  # half the bytes
-    users, items = log.user_idx, log.item_idx
-    order = kernels.by_pair(places, users, items, len(log.users), len(log.items))
-    return order, kernels.last_of_pairs(order, users, items)
+    Attributes:
+        rows: Them, ``(n_rows,)``, each pair's oldest first.
+        newest: Each pair's last, ``(n_pairs,)``.
+        indptr: Of the pairs by user, int64, ``(n_users + 1,)``.
+        user_rows: Of each user, int64, ``(n_users,)``.
+    """
+
+    rows: _Rows
+    newest: _Rows
+    indptr: Int64Array
+    user_rows: Int64Array
+
+
+def pairs_of(indptr: Int64Array, item_idx: Int32Array, rows: BoolArray) -> Pairs:
+    """Return the chosen rows by (user, item).
+
+    Args:
+        indptr: Of the rows by user, ``(n_users + 1,)``.
+        item_idx: Of each row, ``(n_rows,)``.
+        rows: bool, ``(n_rows,)``; which are chosen.
+    """
+    from recjobs.pair_kernels import count_rows, order_pairs
+
+    user_rows = count_rows(indptr, rows)
+    begin = _cumulated(user_rows)
+    ordered = np.empty(begin[-1], dtype=_row_type(item_idx))
+    is_newest = np.empty(len(ordered), dtype=np.bool_)
+    pairs = np.zeros_like(user_rows)
+
+    def work(part: slice) -> None:
+        first, last = np.searchsorted(begin, [part.start, part.stop])
+        order_pairs(first, last, indptr, rows, item_idx, begin, ordered, is_newest, pairs)
+
+    over_rows(work, len(ordered), _PART)
+    return Pairs(ordered, ordered[is_newest], _cumulated(pairs), user_rows)
+
+
+def _cumulated(counts: Int64Array) -> Int64Array:
+    """Return where each part begins, and where the last one ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+
+def _row_type(column: Int32Array) -> type[np.integer]:
+    """Return the smaller type that holds the number of any row."""
+    return np.int32 if len(column) <= np.iinfo(np.int32).max else np.int64
 
 
 def _positives(log: Interactions, feedback: FeedbackSettings) -> tuple[BoolArray, Float32Array]:

@@ -25,7 +25,7 @@ def read_log(folder: RunFolder, *, features: bool = False) -> Interactions:
     """Read what the index stage left; features only where asked for."""
     from recjobs.dataset import Interactions
 
-    names = ["log.npz", "users.parquet", "items.parquet"]
+    names = list(Interactions.FILES)
     names += ["item_features.parquet", "user_features.parquet"] if features else []
     return Interactions.load(*(folder.path("index", name) for name in names))
 

@@ -5,11 +5,11 @@ under both kinds of holdout, at ``as_of`` day 10:
 
     row   user  day   global_time, days=3     last_per_user, last=1
     0     ann   1     fit                     fit
-    1     bob   2     fit                     fit
-    2     ann   3     fit                     fit
-    3     ann   5     fit                     validation
-    4     bob   6     validation              holdout
-    5     ann   8     holdout                 holdout
+    1     ann   3     fit                     fit
+    2     ann   5     fit                     validation
+    3     ann   8     holdout                 holdout
+    4     bob   2     fit                     fit
+    5     bob   6     validation              holdout
     6     cid   9     holdout                 fit
 
 ``global_time`` holds out the last days before ``as_of``; bob has no row there and is not judged,
@@ -21,15 +21,15 @@ where people act in one sitting and a cut in time would leave nobody with a hist
 >>> import numpy as np
 >>> from recjobs.columns import MICROSECONDS_PER_DAY as day
 >>> from recjobs.config import HoldoutSettings
->>> users = np.array([0, 1, 0, 0, 1, 0, 2], dtype=np.int32)
->>> ts = np.array([1, 2, 3, 5, 6, 8, 9], dtype=np.int64) * day
+>>> users = np.array([0, 0, 0, 0, 1, 1, 2], dtype=np.int32)
+>>> ts = np.array([1, 3, 5, 8, 2, 6, 9], dtype=np.int64) * day
 >>> def parts(settings):
 ...     s = split_rows(users, ts, settings, as_of=10 * day)
 ...     return [r.nonzero()[0].tolist() for r in (s.fit, s.validation, s.holdout)]
 >>> parts(HoldoutSettings(kind="global_time", days=3, validation_share=0.2))
-[[0, 1, 2, 3], [4], [5, 6]]
+[[0, 1, 2, 4], [5], [3, 6]]
 >>> parts(HoldoutSettings(kind="last_per_user", last=1, validation_share=0.2))
-[[0, 1, 2, 6], [3], [4, 5]]
+[[0, 1, 4, 6], [2], [3, 5]]
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def split(log: Interactions, settings: HoldoutSettings, as_of: int) -> Split:
     """Split a log as the settings say.
 
     Args:
-        log: The log, oldest first.
+        log: The log.
         settings: Which holdout, and how large.
         as_of: Microseconds; rows at or after it belong to no part.
 
@@ -113,7 +113,7 @@ def split(log: Interactions, settings: HoldoutSettings, as_of: int) -> Split:
 def split_rows(
     user_idx: Int32Array, ts: Int64Array, settings: HoldoutSettings, as_of: int
 ) -> Split:
-    """Split rows given as arrays, oldest first; see `split`."""
+    """Split rows given as arrays, by user, oldest first; see `split`."""
     if settings.kind == "global_time":
         parts = _global_time(ts, settings, as_of)
     else:
@@ -129,9 +129,9 @@ def _global_time(ts: Int64Array, settings: HoldoutSettings, as_of: int) -> Split
     validation = np.zeros(len(ts), dtype=np.bool_)
     if len(known):
         newest = max(1, round(len(known) * settings.validation_share))
-        since = known[len(known) - newest]
+        since = np.partition(known, len(known) - newest)[len(known) - newest]
         # Rows of one instant stay together: in validation, or in fit where nothing else would be.
-        validation = before & ((ts >= since) if since > known[0] else (ts > since))
+        validation = before & ((ts >= since) if since > known.min() else (ts > since))
     return Split(before & ~validation, validation, (ts >= cutoff) & (ts < as_of), cutoff)
 
 
@@ -153,13 +153,12 @@ def last_rows(user_idx: Int32Array, rows: BoolArray, share: float) -> BoolArray:
     They are spread evenly over the users, so that the choice follows from the log alone.
 
     Args:
-        user_idx: int32, ``(n_rows,)``, oldest first.
+        user_idx: int32, ``(n_rows,)``; ascending, each user's oldest row first.
         rows: bool, ``(n_rows,)``; the others don't exist.
         share: Of the rows; no more than one per user.
     """
     from_end, count = _position_from_end(user_idx, rows)
     possible = (rows & (from_end == 0) & (count >= 2)).nonzero()[0]
-    possible = possible[np.argsort(user_idx[possible], kind="stable")]
     wanted = max(1, round(int(rows.sum()) * share))
     chosen = np.linspace(0, max(len(possible) - 1, 0), min(wanted, len(possible)))
     last = np.zeros(len(rows), dtype=np.bool_)
@@ -173,13 +172,12 @@ def _position_from_end(user_idx: Int32Array, rows: BoolArray) -> tuple[Int64Arra
     Both int64, ``(n_rows,)``; only the given rows are counted, the others get 0 and 0.
     """
     chosen = rows.nonzero()[0]
-    order = chosen[np.argsort(user_idx[chosen], kind="stable")]
     counts = np.bincount(user_idx[chosen])
-    ends = np.cumsum(counts)[user_idx[order]]
+    ends = np.cumsum(counts)[user_idx[chosen]]
     from_end = np.zeros(len(rows), dtype=np.int64)
     count = np.zeros(len(rows), dtype=np.int64)
-    from_end[order] = ends - 1 - np.arange(len(order))
-    count[order] = counts[user_idx[order]]
+    from_end[chosen] = ends - 1 - np.arange(len(chosen))
+    count[chosen] = counts[user_idx[chosen]]
     return from_end, count
 
 

@@ -32,7 +32,7 @@ def log_of(
 ) -> Interactions:
     """Build a log from (user_id, item_id, day[, rating[, event]]), and ids without a row."""
     full = [(*row, *(None, "")[len(row) - 3 :]) for row in rows]
-    full.sort(key=lambda r: (r[2], r[0], r[1]))
+    full.sort(key=lambda r: (r[0], r[2], r[1]))
     user_ids = pa.array([r[0] for r in full], pa.int64())
     item_ids = pa.array([r[1] for r in full], pa.int64())
     user_index = Index.of("bigint", user_ids, pa.array(users, pa.int64()))

@@ -112,13 +112,14 @@ def read_training(train: Path, items: Path | None) -> Training:
     users = Index.of(id_types[USER_ID], user_ids)
     index = Index.of(id_types[ITEM_ID], item_ids, *([] if catalogue is None else [catalogue[0]]))
     ts, timed = times_of(train, table)
-    order = np.argsort(ts, kind="stable")
+    user_idx = users.encode(user_ids)
+    order = np.lexsort((ts, user_idx))  # stable: rows of one instant stay as they were
     event, names = events_of(table)
     in_items, created, features = _of_catalogue(items, catalogue, index, ts.min(initial=0))
     log = Interactions(
         users=users,
         items=index,
-        user_idx=users.encode(user_ids)[order],
+        user_idx=user_idx[order],
         item_idx=index.encode(item_ids)[order],
         ts=ts[order],
         rating=ratings_of(train, table)[order],

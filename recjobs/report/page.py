@@ -144,7 +144,7 @@ class _Page:
 
     @cached_property
     def _interactions(self) -> Interactions:
-        names = ("log.npz", "users.parquet", "items.parquet")
+        names = Interactions.FILES
         return Interactions.load(*(self.folder.path("index", name) for name in names))
 
     @cached_property

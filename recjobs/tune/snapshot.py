@@ -19,7 +19,6 @@ from recjobs.stages import microseconds, run_folder
 Watch = Callable[[str], AbstractContextManager[Progress]]
 
 _STAGES: Final = ("extract", "validate", "index")
-_FILES: Final = ("log.npz", "users.parquet", "items.parquet")
 _FEATURES: Final = ("item_features.parquet", "user_features.parquet")
 #: Runs that are looked at for one of the wanted instant.
 _NEWEST: Final = 500
@@ -74,7 +73,7 @@ def snapshot(
         raise ConfigError("tune: give --as-of or --run")
     folder = run_folder(run)
     files = folder.manifest("index").files
-    paths = [folder.path("index", name) for name in _FILES]
+    paths = [folder.path("index", name) for name in Interactions.FILES]
     paths += [folder.path("index", name) for name in _FEATURES if name in files]
     log = Interactions.load(*paths)
     digest = "".join(files[path.name] for path in paths)

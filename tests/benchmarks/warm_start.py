@@ -151,15 +151,16 @@ def night_logs(
     user, item = (rows[name].to_numpy().astype(np.int64) for name in ("user_id", "item_id"))
     ts = rows["ts"].to_numpy().astype(np.int64) * 1_000_000
     kept = user % case.every.get(model, 1) == 0
-    order = np.lexsort((item, user, ts))
+    order = np.lexsort((item, ts, user))
     order = order[kept[order]]
     user, item, ts = user[order], item[order], ts[order]
     catalogue = pq.read_table(data.DATA / case.folder / "items.parquet")
     for back in range(args.back + args.nights, args.back - 1, -1):
         if case.step < 1:
-            as_of = int(ts[round(len(ts) * (1 - back * case.step)) - 1]) + 1
+            newest = round(len(ts) * (1 - back * case.step)) - 1
+            as_of = int(np.partition(ts, newest)[newest]) + 1
         else:
-            as_of = int(ts[-1] + 1 - back * case.step)
+            as_of = int(ts.max() + 1 - back * case.step)
         known = ts < as_of
         users = Index.of("bigint", pa.array(user[known]))
         items = Index.of("bigint", pa.array(item[known]))

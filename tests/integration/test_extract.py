@@ -583,7 +583,7 @@ def test_the_snapshots_features_are_those_of_the_index(database: str, tmp_path: 
     assert (log.segments.names, log.segments.code.tolist()) == (("light",), [0, -1])
     (tmp_path / "index").mkdir()
     log.save(tmp_path / "index")
-    names = ("log.npz", "users.parquet", "items.parquet", "item_features.parquet")
+    names = (*Interactions.FILES, "item_features.parquet")
     loaded = Interactions.load(*(tmp_path / "index" / name for name in names))
     assert loaded.item_features.text.equals(log.item_features.text)
     assert len(loaded.user_features) == 0

@@ -14,6 +14,7 @@ import pytest
 import shop as shops
 from recjobs import pipeline, publish, stages
 from recjobs.artifacts import read_json
+from recjobs.dataset import Interactions
 from recjobs.errors import CheckFailedError, ConfigError, GateError, LeaseHeldError
 from recjobs.runs import Run
 from recjobs.stages import run_folder
@@ -31,9 +32,7 @@ def lists(run: Run) -> dict[str, bytes]:
     folder = run_folder(run)
     files = {
         "index": (
-            "log.npz",
-            "users.parquet",
-            "items.parquet",
+            *Interactions.FILES,
             "split.npz",
             "item_features.parquet",
             "user_features.parquet",

@@ -17,7 +17,7 @@ def test_the_numbers_are_the_shapes_and_no_pair_comes_twice() -> None:
     pair = log.user_idx.astype(np.int64) * 500 + log.item_idx
     assert len(np.unique(pair)) == len(pair)
     assert np.bincount(log.user_idx, minlength=300).min() >= 5
-    order = np.lexsort((log.item_idx, log.user_idx, log.ts))
+    order = np.lexsort((log.item_idx, log.ts, log.user_idx))
     assert (order == np.arange(len(log))).all()
     assert log.ts.max() < AS_OF
 

@@ -246,8 +246,7 @@ def test_save_and_load(tmp_path_factory: pytest.TempPathFactory, table: list[Row
     log = log_of(table, users=[50], items=[60])
     folder: Path = tmp_path_factory.mktemp("log")
     log.save(folder)
-    names = ("log.npz", "users.parquet", "items.parquet")
-    loaded = Interactions.load(*(folder / name for name in names))
+    loaded = Interactions.load(*(folder / name for name in Interactions.FILES))
     assert loaded.event_names == log.event_names
     assert loaded.users.ids.equals(log.users.ids)
     assert loaded.items.ids.equals(log.items.ids)
@@ -329,8 +328,8 @@ def test_without_tables_everyone_with_an_interaction_is_eligible(tmp_path: Path)
     assert log.eligible.tolist() == [True, True]
     assert log.available.tolist() == [True, True]
     assert log.item_created.tolist() == [NEVER, NEVER]
-    assert log.ts.tolist() == [DAY, DAY, 2 * DAY]
-    assert log.users.decode(log.user_idx).to_pylist() == [2, 10, 2]
+    assert log.ts.tolist() == [DAY, 2 * DAY, DAY]
+    assert log.users.decode(log.user_idx).to_pylist() == [2, 2, 10]
     assert np.isnan(log.rating).all()
     assert log.event.tolist() == [-1, -1, -1]
     assert log.event_names == ()
@@ -373,9 +372,9 @@ def test_later_rows_of_tables_change_nothing(tmp_path: Path) -> None:
             users=[*users, *((int(day or 0) + 20, day, True) for day in more)],
         )
         read(paths).save(folder)
-        files = ("log.npz", "users.parquet", "items.parquet")
-        logs.append([(folder / file).read_bytes() for file in files if file == "log.npz"])
-        logs[-1] += [pq.read_table(folder / file) for file in files[1:]]
+        rows, sides, *ids = (folder / file for file in Interactions.FILES)
+        logs.append([rows.read_bytes(), sides.read_bytes()])
+        logs[-1] += [pq.read_table(path) for path in ids]
     assert logs[0] == logs[1]
 
 
@@ -386,5 +385,5 @@ def test_events_are_numbered_by_name(tmp_path: Path) -> None:
     pq.write_table(table, paths[0])
     log = read(paths)
     assert log.event_names == ("buy", "view")
-    assert log.event.tolist() == [1, -1, 0]
-    np.testing.assert_array_equal(log.rating, np.array([1.5, NAN, 4.0], dtype=np.float32))
+    assert log.event.tolist() == [1, 0, -1]
+    np.testing.assert_array_equal(log.rating, np.array([1.5, 4.0, NAN], dtype=np.float32))

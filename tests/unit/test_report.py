@@ -161,8 +161,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture
 def log(finished: RunFolder) -> Interactions:
-    names = ("log.npz", "users.parquet", "items.parquet")
-    return Interactions.load(*(finished.path("index", name) for name in names))
+    return Interactions.load(*(finished.path("index", name) for name in Interactions.FILES))
 
 
 def part_of(finished: RunFolder, root: Path, stages: tuple[str, ...]) -> RunFolder:

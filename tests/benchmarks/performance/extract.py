@@ -20,10 +20,10 @@ from scipy import sparse
 from benchmarks.performance import source
 from benchmarks.performance.harness import Row, interleave, peak_bytes
 from benchmarks.performance.shapes import AS_OF, Shape
-from recjobs import db, kernels
+from recjobs import db
 from recjobs.artifacts import RunFolder, StageOutput
 from recjobs.config import SourceSettings
-from recjobs.dataset import read_snapshot
+from recjobs.dataset import by_user, pairs_of, read_snapshot
 from recjobs.extract import extract
 from recjobs.progress import silent
 from recjobs.source.log import Log
@@ -129,16 +129,16 @@ def arrays(dsn: str, until: datetime = UNTIL) -> Arrays:
     with db.connect(dsn) as connection:
         text = plan(connection, SETTINGS, until).interactions
     log = Log.of(read_tables(dsn, {"interactions": text}, 1, silent).pop("interactions"))
-    order, n_users, n_items = log.order, len(log.users), len(log.items)
+    order, n_users = log.order, len(log.users)
     user, item, ts, rating = (
         column[order] for column in (log.user.codes, log.item.codes, log.ts, log.rating)
     )
     del log, order
-    # As `dataset.training_set` does: by user, then item, and of a pair the newest.
-    pairs = kernels.by_pair(np.arange(len(ts), dtype=np.int32), user, item, n_users, n_items)
-    pairs = kernels.last_of_pairs(pairs, user, item)
-    indptr = np.append(0, np.cumsum(np.bincount(user[pairs], minlength=n_users)))
-    return user, item, ts, rating, indptr, item[pairs], rating[pairs]
+    # As `read_snapshot` and `training_set` do: by user, then item, and of a pair the newest.
+    user, item, ts, rating = by_user(user, item, ts, rating, n_users=n_users)
+    indptr = np.searchsorted(user, np.arange(n_users + 1))
+    pairs = pairs_of(indptr, item, np.ones(len(ts), dtype=np.bool_))
+    return user, item, ts, rating, pairs.indptr, item[pairs.newest], rating[pairs.newest]
 
 
 def by_pandas(dsn: str) -> Arrays:

@@ -17,7 +17,6 @@ from benchmarks.performance.harness import Row, apart
 from benchmarks.performance.shapes import AS_OF, Shape
 
 DIMS = 64
-_INDEX = ("log.npz", "users.parquet", "items.parquet")
 
 
 def compare(shape: Shape, repeats: int) -> list[Row]:
@@ -72,7 +71,7 @@ def _score(folder: Path) -> tuple[float, int]:
         }
     )
     started = time.perf_counter()
-    log = Interactions.load(*(folder / name for name in _INDEX))
+    log = Interactions.load(*(folder / name for name in Interactions.FILES))
     scorer = Scorer(models.load("ials", folder / "model"), log, AS_OF, settings)
     out = StageOutput(folder)
     scorer.lists(Shard(1, 1), out, silent)

@@ -282,7 +282,7 @@ def interactions(shape: Shape, seed: int = 0) -> Interactions:
         np.concatenate([getattr(part, name) for part in drawn])
         for name in ("user_idx", "item_idx", "ts", "rating")
     )
-    order = np.argsort(ts, kind="stable")  # by (ts, user, item): the parts are by user and item
+    order = np.lexsort((ts, user))  # by (user, ts, item): the parts are by user and item
     return Interactions(
         users=Index(pa.array(user_ids(shape)), "bigint"),
         items=Index(pa.array(item_ids(shape)), "bigint"),

@@ -1,0 +1,117 @@
+"""From rows of the log to pairs of a user and an item: the loops of `dataset`, in numba."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from recjobs.kernels import compiled
+
+
+@compiled
+def by_user(users: npt.NDArray[np.int32], n_users: int, ordered: npt.NDArray[np.integer]) -> None:
+    """Order the rows by user, those of a user as given: a sort by counting.
+
+    Args:
+        users: Of each row, below ``n_users``.
+        n_users: Users there may be.
+        ordered: The rows, ``(n_rows,)``; written.
+    """
+    place = np.zeros(n_users + 1, dtype=np.int64)
+    for user in users:
+        place[user + 1] += 1
+    for user in range(n_users):
+        place[user + 1] += place[user]
+    for row in range(len(users)):
+        ordered[place[users[row]]] = row
+        place[users[row]] += 1
+
+
+@compiled
+def count_rows(indptr: npt.NDArray[np.int64], rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Return how many of each user's rows are chosen, ``(n_users,)``."""
+    counts = np.zeros(len(indptr) - 1, dtype=np.int64)
+    for user in range(len(counts)):
+        for row in range(indptr[user], indptr[user + 1]):
+            counts[user] += rows[row]
+    return counts
+
+
+@compiled
+def order_pairs(
+    first: int,
+    last: int,
+    indptr: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.bool_],
+    items: npt.NDArray[np.int32],
+    begin: npt.NDArray[np.int64],
+    order: npt.NDArray[np.integer],
+    newest: npt.NDArray[np.bool_],
+    pairs: npt.NDArray[np.int64],
+) -> None:
+    """Order the chosen rows of users ``first:last`` by item, those of a pair as given.
+
+    Args:
+        first: The first user.
+        last: The user after the last.
+        indptr: Of the rows by user, ``(n_users + 1,)``.
+        rows: Which are chosen.
+        items: Of each row.
+        begin: Where each user's chosen rows go, ``(n_users + 1,)``.
+        order: The chosen rows, ``(n_chosen,)``; written.
+        newest: Which of them are their pair's last, ``(n_chosen,)``; written.
+        pairs: Of each user, ``(n_users,)``; written.
+    """
+    longest = 0
+    for user in range(first, last):
+        longest = max(longest, begin[user + 1] - begin[user])
+    keys = np.empty(longest, dtype=np.int64)
+    for user in range(first, last):
+        count = 0
+        for row in range(indptr[user], indptr[user + 1]):
+            if rows[row]:
+                keys[count] = (np.int64(items[row]) << 32) | (row - indptr[user])
+                count += 1
+        own = keys[:count]
+        own.sort()
+        pairs[user] = 0
+        for place in range(count):
+            at = begin[user] + place
+            order[at] = indptr[user] + (own[place] & 0xFFFFFFFF)
+            newest[at] = place + 1 == count or own[place] >> 32 != own[place + 1] >> 32
+            pairs[user] += newest[at]
+
+
+@compiled
+def sum_pairs(
+    rows: npt.NDArray[np.integer],
+    last: npt.NDArray[np.integer],
+    weight: npt.NDArray[np.float32],
+    ts: npt.NDArray[np.int64],
+    as_of: int,
+    half_life: float,
+) -> npt.NDArray[np.float32]:
+    """Return the sum of each pair's weights above 0, halved per half-life before ``as_of``.
+
+    Args:
+        rows: By pair.
+        last: Each pair's last row, in the same order.
+        weight: Of each row there is.
+        ts: Of each row there is.
+        as_of: On the scale of ``ts``.
+        half_life: Likewise; infinite: nothing is halved.
+    """
+    total = np.empty(len(last), dtype=np.float32)
+    place = 0
+    for pair in range(len(last)):
+        whole = 0.0
+        row = np.int64(-1)
+        while row != last[pair]:
+            row = np.int64(rows[place])
+            place += 1
+            if weight[row] > 0 and half_life < np.inf:
+                whole += weight[row] * 2.0 ** (-(as_of - ts[row]) / half_life)
+            elif weight[row] > 0:
+                whole += weight[row]
+        total[pair] = whole
+    return total
