@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,10 +46,12 @@ from recjobs.source.read import read_tables
 from recjobs.source.reuse import Reuse
 from recjobs.source.side import known_before
 from recjobs.source.wire import INSTANT
-from recjobs.source.written import PARQUET, write
+from recjobs.source.written import write
 
 _logger = logging.getLogger(__name__)
 _FILES: Final = ("interactions", "items", "users")
+#: How items and users are written: fixed, so that the same rows give the same bytes.
+_PARQUET: Final[Mapping[str, Any]] = {"compression": "zstd", "version": "2.6"}
 
 
 def extract(
@@ -123,8 +126,8 @@ def extract(
             f"source.users: none of its {tables['users'].num_rows} rows was created before {as_of} "
             "or is a user of the interactions, so nobody would get a list. Is the table filled?"
         )
-    pq.write_table(items, out.folder / "items.parquet", **PARQUET)
-    pq.write_table(users, out.folder / "users.parquet", **PARQUET)
+    pq.write_table(items, out.folder / "items.parquet", **_PARQUET)
+    pq.write_table(users, out.folder / "users.parquet", **_PARQUET)
     out.summary = {
         "rows": written.rows,
         "items": items.num_rows,

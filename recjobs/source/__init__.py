@@ -7,6 +7,7 @@ tables      the relations that the settings name
 queries     the three queries of a snapshot, checked against the catalog
 wire        what a query gives, as Arrow, off the wire
 read        the three of them, in one transaction
+codes       ids as codes while they are read
 log         the interactions as arrays, in the one order in which they are written
 parts       days that a night has read, kept for those after it
 reuse       what a night takes from them, and what it leaves in them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -157,34 +157,19 @@ def _order(
     ts: npt.NDArray[np.int64],
     user: Coded,
     item: Coded,
-    others: tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.int32]],
+    others: tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.int32]],
 ) -> npt.NDArray[np.int64]:
     """Return the row numbers by (ts, user, item, rating, event).
 
-    By time alone first, which is quick where the source holds its rows about as they came; each
-    other key is looked at only where those before it are equal.
+    By time alone first, which is quick where the source holds its rows about as they came.
     """
+    from recjobs.source.log_kernels import order_instants
+
+    rating, has_rating, event = others
     order = np.argsort(ts, kind="stable")
-    ordered = ts[order]
-    same = ordered[1:] == ordered[:-1]
-    del ordered
-    if not same.any():
-        return order
-    tied, group = _ties(same)
-    rows = order[tied]
-    pair = user.codes[rows].astype(np.int64) * (len(item.values) + 1) + item.codes[rows]
-    by_pair = np.lexsort((pair, group))
-    order[tied] = rows[by_pair]
-    twice = (np.diff(group) == 0) & (np.diff(pair[by_pair]) == 0)
-    if twice.any():
-        within, group = _ties(twice)
-        rows = order[tied[within]]
-        rating, has_rating, event = (key[rows] for key in others)
-        order[tied[within]] = rows[np.lexsort((event, rating, ~has_rating, group))]
+    many = order_instants(order, ts, user.codes, item.codes, rating, has_rating, event)
+    for start, end in many:
+        rows = order[start:end]
+        keys = (event, rating, ~has_rating, item.codes, user.codes)
+        order[start:end] = rows[np.lexsort([key[rows] for key in keys])]
     return order
-
-
-def _ties(same: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the places that equal a neighbour, and for each its group of equals, ascending."""
-    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
-    return tied, np.append(0, np.cumsum(~same))[tied]

@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recjobs import db
-from recjobs.columns import CREATED_AT, RATING, TS
+from recjobs.columns import CREATED_AT, ITEM_ID, RATING, TS, USER_ID
 from recjobs.errors import ConfigError, DatabaseError, DataError, RecJobsError
 from recjobs.progress import Progress
 from recjobs.source.catalog import first_line
+from recjobs.source.codes import Codes
 from recjobs.source.wire import INSTANT, copied
 
 #: On a replica, a conflict with what it must replay.
@@ -45,7 +46,8 @@ def read_tables(
         progress: Told the share read.
 
     Returns:
-        Per query a table: strings dictionary-encoded, instants as `INSTANT`, ratings as float32.
+        Per query a table: strings and ids dictionary-encoded, instants as `INSTANT`, ratings as
+        float32.
 
     Raises:
         DatabaseError: The server can't be reached, was lost, or cancelled every attempt.
@@ -74,14 +76,15 @@ def _read_once(
     done = 0
     with _snapshot(dsn) as connection:
         for name, query in queries.items():
-            batches = []
+            batches: list[pa.RecordBatch] = []
+            ids: dict[str, Codes] = {}
             for batch in copied(connection, query):
-                batches.append(_compact(batch))
+                batches.append(_compact(batch, ids))
                 done += len(batch)
                 if len(batch):
                     share = min(done / max(expected_rows, 1), 1.0)
                     progress(share, f"{done:,} rows read")
-            tables[name] = _table(batches)
+            tables[name] = _table(batches, ids)
     return tables
 
 
@@ -108,24 +111,14 @@ def _translated(error: psycopg2.Error) -> RecJobsError:
     return DatabaseError(f"reading the source failed: {message}")
 
 
-def _table(batches: list[pa.RecordBatch]) -> pa.Table:
-    """Return one table of the batches, each column in one chunk over one dictionary.
-
-    Column by column, the batches let go of: only one is held twice.
-    """
-    table = pa.Table.from_batches(batches).unify_dictionaries()
-    batches.clear()
-    columns: dict[str, pa.ChunkedArray] = {}
-    for name in table.column_names:
-        columns[name] = table[name].combine_chunks()
-        table = table.drop_columns(name)
-    return pa.table(columns)
-
-
-def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the batch in the types that it is sorted in."""
+def _compact(batch: pa.RecordBatch, ids: dict[str, Codes]) -> pa.RecordBatch:
+    """Return the batch in the types that it is sorted in, ids that are integers as codes."""
     names = batch.schema.names
-    columns = list(map(_compact_column, names, batch.columns))
+    columns = []
+    for name, column in zip(names, batch.columns, strict=True):
+        if name in (USER_ID, ITEM_ID) and pa.types.is_integer(column.type):
+            column = ids.setdefault(name, Codes(column.type)).encode(column)
+        columns.append(_compact_column(name, column))
     return pa.record_batch(columns, names=names)
 
 
@@ -136,3 +129,11 @@ def _compact_column(name: str, column: pa.Array) -> pa.Array:
         # A float8 beyond float4 becomes infinite here, and is set aside as such.
         return pc.cast(column, pa.float32(), safe=False)
     return column.dictionary_encode() if pa.types.is_string(column.type) else column
+
+
+def _table(batches: list[pa.RecordBatch], ids: dict[str, Codes]) -> pa.Table:
+    table = pa.Table.from_batches(batches)
+    for name, codes in ids.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, codes.column(table[name].chunks))
+    return table

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recjobs.artifacts import log_format
 from recjobs.columns import ITEM_ID, USER_ID
 from recjobs.source.log import GROUP_ROWS, Log
-
-#: How Parquet is written: fixed, so that the same rows give the same bytes.
-PARQUET: Final[dict[str, Any]] = {"compression": "zstd", "version": "2.6"}
 
 
 @dataclass(slots=True)
@@ -51,7 +48,7 @@ def write(path: Path, kept: Iterable[pa.Table], log: Log, schema: pa.Schema) -> 
             yield table
         yield from log.groups(schema)
 
-    with pq.ParquetWriter(path, schema, **PARQUET) as writer:
+    with pq.ParquetWriter(path, schema, **log_format(schema)) as writer:
         for group in _groups(both()):
             writer.write_table(group, row_group_size=GROUP_ROWS)
             written.rows += len(group)

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recjobs.artifacts import RunFolder, StageOutput
-from recjobs.columns import INTERACTION_COLUMNS, REASON
+from recjobs.artifacts import RunFolder, StageOutput, log_format
+from recjobs.columns import EVENT, INTERACTION_COLUMNS, ITEM_ID, RATING, REASON, TS, USER_ID
 from recjobs.config import ExpectationSettings
 from recjobs.progress import Progress, silent
 from recjobs.validate.outcomes import Tally, outcomes_of
@@ -41,9 +41,9 @@ def validate(
 ) -> None:
     """Set bad rows of the snapshot aside and hold the rest against the limits.
 
-    Leaves ``interactions.parquet`` (the accepted rows, in their order) and ``rejected.parquet``
-    (`REJECTED`). A limit that does not hold raises nothing here: `expectations.require` does, once
-    the stage's findings are kept.
+    Leaves ``interactions.parquet`` (the accepted rows, in their order: the snapshot's own file
+    where these are all) and ``rejected.parquet`` (`REJECTED`). A limit that does not hold raises
+    nothing here: `expectations.require` does, once the stage's findings are kept.
 
     Args:
         snapshot: The run, its stage ``extract`` finished.
@@ -57,20 +57,23 @@ def validate(
         ConfigError: ``validate.earliest`` is no date.
     """
     limits = Limits.of(settings, as_of)
-    file = pq.ParquetFile(snapshot.path("extract", "interactions.parquet"))
-    tally = Tally()
+    path = snapshot.path("extract", "interactions.parquet")
+    tally, bad = Tally(), []
     with (
-        _writer(out.folder / "interactions.parquet", file.schema_arrow) as accepted_file,
-        _writer(out.folder / "rejected.parquet", REJECTED) as rejected_file,
+        pq.ParquetFile(path) as file,
+        pq.ParquetWriter(out.folder / "rejected.parquet", REJECTED, compression="zstd") as to,
     ):
         for number, (table, repeats) in enumerate(_groups(file), start=1):
             reason = limits.reasons(table, repeats)
-            accepted = table.filter(pa.array(reason < 0))
-            rejected = _rejected(table, reason)
-            accepted_file.write_table(accepted)
-            rejected_file.write_table(rejected)
-            tally.add(accepted, rejected)
+            bad.append(np.flatnonzero(reason >= 0))
+            rejected = _rejected(table.take(bad[-1]), reason[bad[-1]])
+            to.write_table(rejected)
+            tally.add(_without(table, bad[-1]), rejected)
             progress(number / file.num_row_groups, f"{tally.rejected.total():,} rows set aside")
+        if tally.rejected:
+            _write_accepted(file, bad, out.folder / path.name)
+        else:
+            out.share(path)
     outcomes = outcomes_of(tally, settings, recent_rows)
     out.summary = {
         "rows": tally.accepted,
@@ -85,24 +88,44 @@ def _groups(file: pq.ParquetFile) -> Iterator[tuple[pa.Table, BoolArray]]:
     last: pa.Table | None = None
     for number in range(file.num_row_groups):
         table = file.read_row_group(number)
-        if not len(table):
-            continue
-        with_last = pa.concat_tables([last or table.slice(0, 0), table]).combine_chunks()
-        repeats = np.ones(len(with_last) - 1, dtype=np.bool_)
-        for column in with_last.columns:
-            here, before = column[1:], column[:-1]
-            both_null = true_where(pc.and_(pc.is_null(here), pc.is_null(before)))
-            repeats &= true_where(pc.equal(here, before)) | both_null
-        yield table, repeats if last else np.append(False, repeats)
-        last = table.slice(len(table) - 1)
+        repeats = np.zeros(len(table), dtype=np.bool_)
+        repeats[_repeats(table) + 1] = True
+        if last and len(table):
+            edge = pa.concat_tables([last, table.slice(0, 1)])
+            repeats[0] = len(_repeats(edge)) > 0
+        yield table, repeats
+        last = table.slice(len(table) - 1) if len(table) else last
 
 
-def _rejected(table: pa.Table, reason: npt.NDArray[np.int8]) -> pa.Table:
-    bad = table.filter(pa.array(reason >= 0))
-    names = pa.array([rule.reason for rule in RULES]).take(pa.array(reason[reason >= 0]))
+def _repeats(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Return the rows that the next one equals; a column is looked at where those before agree."""
+    rows = np.arange(len(table) - 1)
+    for name in (TS, USER_ID, ITEM_ID, RATING, EVENT):
+        column = table[name]
+        here, after = column.take(rows), column.take(rows + 1)
+        both_null = pc.and_(pc.is_null(here), pc.is_null(after))
+        rows = rows[true_where(pc.equal(here, after)) | true_where(both_null)]
+    return rows
+
+
+def _without(table: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
+    """Return the table without the rows."""
+    if not len(rows):
+        return table
+    keep = np.ones(len(table), dtype=np.bool_)
+    keep[rows] = False
+    return table.filter(pa.array(keep))
+
+
+def _write_accepted(file: pq.ParquetFile, bad: list[npt.NDArray[np.int64]], path: Path) -> None:
+    """Write the rows but the bad ones of each row group."""
+    schema = file.schema_arrow
+    with pq.ParquetWriter(path, schema, **log_format(schema)) as to:
+        for number, rows in enumerate(bad):
+            to.write_table(_without(file.read_row_group(number), rows))
+
+
+def _rejected(bad: pa.Table, reason: npt.NDArray[np.int8]) -> pa.Table:
+    names = pa.array([rule.reason for rule in RULES]).take(pa.array(reason))
     columns = [names, *(bad[name].cast(pa.string()) for name in INTERACTION_COLUMNS)]
     return pa.table(columns, schema=REJECTED)
-
-
-def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    return pq.ParquetWriter(path, schema, compression="zstd", version="2.6")

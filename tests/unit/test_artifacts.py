@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import fsspec
 import pytest
@@ -214,6 +215,21 @@ def test_removal_is_of_what_is_named(root: str) -> None:
     assert not folder.finished("extract")
     assert RunFolder(root, 2).finished("score")
     folder.remove()  # twice is no error
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_file_of_another_stage_is_shared(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    if not linked:
+        monkeypatch.setattr(Path, "hardlink_to", Mock(side_effect=OSError("another disk")))
+    folder = RunFolder(root, 1)
+    with folder.writing("extract") as out:
+        (out.folder / "log.parquet").write_bytes(b"rows")
+    with folder.writing("validate") as out:
+        out.share(folder.path("extract", "log.parquet"))
+    folder.remove("extract")
+    assert RunFolder(root, 1).path("validate", "log.parquet").read_bytes() == b"rows"
 
 
 def test_other_users_may_read_a_local_stage(tmp_path: Path) -> None:

@@ -121,6 +121,16 @@ def test_what_is_set_aside_is_kept_as_text(tmp_path: Path) -> None:
     ]
 
 
+def test_where_nothing_is_set_aside_the_file_is_the_snapshot_s_own(tmp_path: Path) -> None:
+    found = Validated(tmp_path, [GOOD, (2, "b", NOON, 4.0, None)])
+    assert found.accepted == [GOOD, (2, "b", NOON, 4.0, None)]
+    folder = RunFolder(str(tmp_path), 1)
+    own, shared = (folder.path(stage, "interactions.parquet") for stage in ("extract", "validate"))
+    assert own.samefile(shared)
+    folder.remove("extract")
+    assert len(pq.read_table(shared)) == 2
+
+
 FEW = st.tuples(
     st.sampled_from([None, 1, 2]),
     st.sampled_from([None, "a", "b"]),
