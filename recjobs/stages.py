@@ -152,12 +152,17 @@ def _gate(night: Night, out: StageOutput, progress: Progress) -> None:
 
 
 def _refit(night: Night, out: StageOutput, progress: Progress) -> None:
-    from recjobs.train import refit
+    from recjobs.models import model_class
+    from recjobs.train import Parent, refit
 
     found = night.folder.manifest("train").summary
     parent, why_cold = _parent(night, "refit") if found["warm"] else (None, None)
+    log = earlier.read_log(night.folder, features=True)
+    judged = None
+    if model_class(night.run.model).goes_on:
+        judged = Parent(_model(night, "train"), log.users, log.items, found["epochs"])
     refit(
-        earlier.read_log(night.folder, features=True),
+        log,
         night.as_of,
         found["best_epoch"],
         found["choices"],
@@ -165,6 +170,7 @@ def _refit(night: Night, out: StageOutput, progress: Progress) -> None:
         out,
         progress,
         parent=parent,
+        judged=judged,
     )
     out.summary.update(warm=parent is not None, why_cold=why_cold)
 

@@ -2,7 +2,8 @@
 
 A model that is trained in epochs is fitted twice for the judge: on ``fit`` with early stopping on
 ``validation``, which finds the number of epochs, then on both for exactly so many. The scoring
-model is fitted on everything before ``as_of``, again for so many.
+model is fitted on everything before ``as_of``, again for so many; or it goes on from the judged one,
+where that comes to the same (`Model.goes_on`).
 
 Warm, it is fitted once for the judge, from the weights of an earlier night's judged model, and once
 to score, from those of that night's scoring model; each for a share of the epochs that the last
@@ -31,23 +32,25 @@ from recjobs.split import Split
 _WARM_SHARE: Final = 0.4
 #: Of the parent's weights; see `recjobs.models.warm`.
 _KEPT: Final = 0.5
+#: Of the judged model's epochs, where the scoring model goes on from it.
+_MORE_SHARE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The model of an earlier night, for another to start from.
+    """A fitted model, for another to start from.
 
     Attributes:
         model: Of the same class and hyperparameters.
         users: Its index of users.
         items: Its index of items.
-        best_epoch: The epochs of the cold fit that it goes back to.
+        epochs: Of the cold fit that it goes back to.
     """
 
     model: Model
     users: Index
     items: Index
-    best_epoch: int
+    epochs: int
 
 
 def train(
@@ -87,7 +90,7 @@ def train(
         started, progress = time.perf_counter(), _part(progress, 0.2, 1.0)
     if parent is not None and not control:
         model, history = _fit_warm(known, parent, settings, progress)
-        best_epoch: int | None = parent.best_epoch
+        best_epoch: int | None = parent.epochs
     else:
         model, history, best_epoch = _fit_cold(log, split, known, settings, progress)
     _leave(model, known, history, best_epoch, time.perf_counter() - started, out)
@@ -104,6 +107,7 @@ def refit(
     progress: Progress,
     *,
     parent: Parent | None = None,
+    judged: Parent | None = None,
 ) -> Model:
     """Fit the model that scores on everything before ``as_of``.
 
@@ -117,7 +121,8 @@ def refit(
         settings: Of the job.
         out: Where the files go.
         progress: Told how far it is.
-        parent: An earlier night's scoring model to start from; None: from scratch.
+        parent: An earlier night's scoring model to start from.
+        judged: Tonight's judged model to go on from; without either: from scratch.
 
     Raises:
         ConfigError: The model or its hyperparameters are wrong.
@@ -128,6 +133,8 @@ def refit(
     known = training_set(log, everything, as_of, settings.feedback)
     if parent is not None:
         model, history = _fit_warm(known, parent, settings, progress)
+    elif judged is not None:
+        model, history = _fit_from(judged, known, settings, progress, _MORE_SHARE)
     else:
         model = _make(settings)
         model.choices = choices
@@ -158,9 +165,21 @@ def _fit_cold(
 def _fit_warm(
     known: TrainingSet, parent: Parent, settings: Settings, progress: Progress
 ) -> tuple[Model, History]:
+    return _fit_from(parent, known, settings, progress, _WARM_SHARE, _KEPT)
+
+
+def _fit_from(
+    parent: Parent,
+    known: TrainingSet,
+    settings: Settings,
+    progress: Progress,
+    share: float,
+    kept: float = 1.0,
+) -> tuple[Model, History]:
+    """Fit from a parent's weights, of which a share is kept, for a share of its epochs."""
     model = _make(settings)
-    model.start = Start.of(parent.model, parent.users, parent.items, known, _KEPT)
-    epochs = max(1, round(_WARM_SHARE * parent.best_epoch))
+    model.start = Start.of(parent.model, parent.users, parent.items, known, kept)
+    epochs = max(1, round(share * parent.epochs))
     return model, model.fit(known, epochs=epochs, progress=progress)
 
 

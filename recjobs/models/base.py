@@ -68,14 +68,17 @@ class Model(ABC):
         selects_epochs: Whether a validation part chooses how many epochs to train.
         needs_features: Whether it learns from features of items and refuses a job without any.
         needs_time: Whether it learns from the order of interactions, so that their times matter.
-        warm_starts: Whether `fit` heeds ``start``.
+        warm_starts: Whether a night's fit may start from an earlier night's.
+        goes_on: Whether the scoring model starts from the judged one, which has seen less: where
+            it comes to the same lists, only sooner.
         settings: This model's hyperparameters.
         known_users: bool, ``(n_users,)``; the others are left to the fallback. Set by `fit`.
         known_items: bool, ``(n_items,)``; the others are never recommended. Set by `fit`.
         rating_range: The least and the greatest rating, where the scores are predicted ratings.
         choices: What a fit with a validation part decided beside the number of epochs, as JSON
             values; a fit without one takes over what it finds here.
-        start: The earlier fit whose weights the next one starts from; None: from scratch.
+        start: The earlier fit whose weights the next one starts from, where the model
+            ``warm_starts`` or ``goes_on``; None: from scratch.
         rest: Weights by name, of which scores need only sums: what a later fit that starts from
             this one needs beside the state.
     """
@@ -86,6 +89,7 @@ class Model(ABC):
     needs_features: ClassVar[bool] = False
     needs_time: ClassVar[bool] = False
     warm_starts: ClassVar[bool] = False
+    goes_on: ClassVar[bool] = False
 
     known_users: BoolArray
     known_items: BoolArray

@@ -51,6 +51,7 @@ class Ials(FactorModel):
     """Recommends by vectors whose products tell the pairs that occurred from all the others."""
 
     name: ClassVar[str] = "ials"
+    goes_on: ClassVar[bool] = True
     Settings: ClassVar[type[Section]] = IalsSettings
     settings: IalsSettings
     user_vectors: Float32Array
@@ -76,6 +77,9 @@ class Ials(FactorModel):
         rng = np.random.default_rng(self.seed)
         users = self._first_vectors(rng, self.known_users)
         items = self._first_vectors(rng, self.known_items)
+        if self.start is not None:
+            users = self.start.rows(users, self.start.model.user_vectors, self.start.users)
+            items = self.start.rows(items, self.start.model.item_vectors, self.start.items)
         # The busiest first, on both sides: most vectors that a row asks for are then near by.
         user_at, item_at = _busiest_first(by_user), _busiest_first(by_user.T)
         by_item = by_user[user_at].T.tocsr()[item_at]

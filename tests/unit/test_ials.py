@@ -15,6 +15,7 @@ from recjobs.config import FeedbackSettings
 from recjobs.dataset import TrainingSet, training_set
 from recjobs.models.base import strengths
 from recjobs.models.ials import Ials, default_alpha0, default_l2
+from recjobs.models.warm import Start
 
 PARAMS: dict[str, Any] = {"embedding_dim": 4, "l2": 0.02, "alpha0": 0.1, "cg_steps": 4}
 
@@ -126,3 +127,18 @@ def test_folds_in_after_loading(tmp_path: Path) -> None:
     loaded = models.load("ials", tmp_path)
     assert isinstance(loaded, Ials)
     np.testing.assert_array_equal(loaded.fold_in(strengths(train)), model.fold_in(strengths(train)))
+
+
+def test_a_fit_on_more_rows_goes_on_to_the_loss_of_one_from_scratch() -> None:
+    more = some_set()
+    log, rows = more.log, every(more.log)
+    rows[::7] = False  # held out
+    less = training_set(log, rows, more.as_of, FeedbackSettings(event_weights={"buy": 1.0}))
+    judged = fitted(less, epochs=40)
+    model = models.make("ials", PARAMS, seed=1, threads=2)
+    model.start = Start.of(judged, log.users, log.items, more)
+    losses = [epoch.loss for epoch in model.fit(more, epochs=10).epochs]
+    scratch = models.make("ials", PARAMS, seed=1, threads=2).fit(more, epochs=10)
+    best = models.make("ials", PARAMS, seed=1, threads=2).fit(more, epochs=80).epochs[-1].loss
+    assert losses[0] < scratch.epochs[1].loss
+    assert losses[-1] == pytest.approx(best, rel=0.01)

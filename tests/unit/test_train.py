@@ -212,3 +212,12 @@ def test_a_control_is_fitted_from_scratch_and_leaves_the_warm_model_beside_it(
     assert [start is not None for start in Heir.starts] == [True, False, False]
     assert out.summary["best_epoch"] == 3
     assert (tmp_path / "warm" / "model.json").exists()
+
+
+def test_a_scoring_model_goes_on_from_the_judged_one_for_a_few_epochs(
+    log: Interactions, parent: train.Parent, tmp_path: Path
+) -> None:
+    train.refit(log, AS_OF, None, {}, settings_of(), StageOutput(tmp_path), silent, judged=parent)
+    assert Recorder.fits == [(len(log), None, 2)]
+    (start,) = Heir.starts
+    assert (start.model, start.kept) == (parent.model, 1.0)
