@@ -13,11 +13,6 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from recjobs import memory
-
-#: Entries of a row that are fetched ahead, and of a line of the cache.
-_FETCHED, _LINE = 512, 16
-
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -54,42 +49,6 @@ def place_of(
     end = indptr[row + 1]
     at = indptr[row] + np.searchsorted(indices[indptr[row] : end], column)
     return int(at) if at < end and indices[at] == column else -1
-
-
-@compiled
-def count_popularity(
-    indptr: npt.NDArray[np.int64],
-    items: npt.NDArray[np.int32],
-    positive: npt.NDArray[np.bool_],
-    weight: npt.NDArray[np.float32],
-    ts: npt.NDArray[np.int64],
-    newest: int,
-    half_life: float,
-    segment: npt.NDArray[np.int64],
-    out: npt.NDArray[np.float64],
-) -> None:
-    """Add what each positive pair counts to its user's segment and to everybody's.
-
-    Args:
-        indptr: Of the pairs by user, ``(n_users + 1,)``.
-        items: Of each pair.
-        positive: Of each pair.
-        weight: Of each pair; the sum of several interactions counts by its logarithm.
-        ts: Of each pair.
-        newest: The greatest of the positives' ``ts``: nothing has decayed there.
-        half_life: On the scale of ``ts``.
-        segment: Of each user, -1 for none.
-        out: ``(n_segments + 1, n_items)``; everybody's is the last row.
-    """
-    for user in range(len(segment)):
-        for p in range(indptr[user], indptr[user + 1]):
-            if not positive[p]:
-                continue
-            age = (newest - ts[p]) / half_life
-            counts = np.log1p(np.float64(weight[p])) / np.log(2.0) / (1 + age)
-            out[-1, items[p]] += counts
-            if segment[user] >= 0:
-                out[segment[user], items[p]] += counts
 
 
 @compiled
@@ -136,40 +95,6 @@ def fill_from(
             place += 1
             if place == n:
                 break
-
-
-@compiled
-def gram_rows(
-    first: int,
-    last: int,
-    item_indptr: npt.NDArray[np.int64],
-    item_users: npt.NDArray[np.int32],
-    item_weight: npt.NDArray[np.float32],
-    user_indptr: npt.NDArray[np.int64],
-    user_items: npt.NDArray[np.int32],
-    user_weight: npt.NDArray[np.float32],
-    out: npt.NDArray[np.float32],
-) -> None:
-    """Write rows ``first:last`` of X'X into ``out``, ``(last - first, n_items)``.
-
-    X is given twice: by columns (``item_…``) and by rows (``user_…``). A user's row is asked for
-    while the one but one before it is added.
-    """
-    for item in range(first, last):
-        row = out[item - first]
-        row[:] = 0
-        end = item_indptr[item + 1]
-        for p in range(item_indptr[item], end):
-            if p + 2 < end:
-                begin = user_indptr[item_users[p + 2]]
-                near = min(user_indptr[item_users[p + 2] + 1], begin + _FETCHED)
-                for q in range(begin, near, _LINE):
-                    memory.prefetch(user_items.ctypes.data + 4 * q)
-                    memory.prefetch(user_weight.ctypes.data + 4 * q)
-            user = item_users[p]
-            weight = item_weight[p]
-            for q in range(user_indptr[user], user_indptr[user + 1]):
-                row[user_items[q]] += weight * user_weight[q]
 
 
 @compiled

@@ -11,6 +11,7 @@ from scipy import sparse
 from recjobs.dataset import Float32Array, Int32Array, Int64Array
 from recjobs.progress import Progress, silent
 from recjobs.threads import over_rows
+from recjobs.topn import empty_lists
 
 #: Rows handed to a thread at a time.
 _ROWS: Final = 64
@@ -30,7 +31,7 @@ def each_gram_rows(
         threads: How many.
         progress: Told the share of rows done.
     """
-    from recjobs import kernels
+    from recjobs.models import gram_kernels
 
     n_items = matrix.shape[1]
     by_item = matrix.tocsc()
@@ -38,13 +39,49 @@ def each_gram_rows(
 
     def work(rows: slice) -> None:
         block = np.empty((rows.stop - rows.start, n_items), dtype=np.float32)
-        kernels.gram_rows(
+        gram_kernels.gram_rows(
             rows.start, rows.stop, item_indptr, by_item.indices, by_item.data,
             matrix.indptr, matrix.indices, matrix.data, block,
         )  # fmt: skip
         take(rows, block)
 
     over_rows(work, n_items, _ROWS, threads=threads, progress=progress)
+
+
+def nearest(
+    matrix: sparse.csr_matrix,
+    length: Float32Array,
+    n: int,
+    shrinkage: float,
+    threads: int,
+    progress: Progress,
+) -> tuple[Int32Array, Float32Array]:
+    """Return each column's n others of the greatest cosine above 0, with shrinkage.
+
+    Args:
+        matrix: X, float32 CSR ``(n_rows, n_columns)``.
+        length: Of each column, float32 ``(n_columns,)``.
+        n: How many.
+        shrinkage: Added to the cosine's denominator.
+        threads: How many.
+        progress: Told the share of columns done.
+
+    Returns:
+        int32 ``(n_columns, n)``, -1 padded, and float32, -inf padded.
+    """
+    from recjobs import topn_kernels
+    from recjobs.models import gram_kernels
+
+    n_columns = matrix.shape[1]
+    allowed = np.ones(n_columns, dtype=np.bool_)
+    near, cosine = empty_lists(n_columns, min(n, n_columns))
+
+    def take(rows: slice, gram: Float32Array) -> None:
+        gram_kernels.to_cosines(rows.start, gram, length, np.float32(shrinkage))
+        topn_kernels.keep_best(gram, allowed, near[rows], cosine[rows])
+
+    each_gram_rows(matrix, take, threads, progress)
+    return near, cosine
 
 
 def sparse_gram(

@@ -27,10 +27,9 @@ from recjobs.models.base import (
     known_of,
     strengths,
 )
-from recjobs.models.gram import each_gram_rows
+from recjobs.models.gram import nearest
 from recjobs.models.relations import SparseItemItem
 from recjobs.progress import Progress, silent
-from recjobs.topn import empty_lists
 
 
 class ItemKnnSettings(Section):
@@ -64,24 +63,13 @@ class ItemKnn(BlockModel):
         return CLOSED_FORM
 
     def _nearest(self, history: sparse.csr_matrix, progress: Progress) -> sparse.csr_matrix:
-        from recjobs import topn_kernels
-
         n_items = history.shape[1]
         squares = np.bincount(history.indices, weights=history.data**2, minlength=n_items)
         length = np.sqrt(squares).astype(np.float32)
-        items = np.arange(n_items, dtype=np.int32)
-        allowed = np.ones(n_items, dtype=np.bool_)
-        near, score = empty_lists(n_items, min(self.settings.neighbours, n_items))
-
-        def take(rows: slice, gram: Float32Array) -> None:
-            cosine = gram
-            cosine /= length[rows, None] * length + np.float32(self.settings.shrinkage + 1e-12)
-            cosine[cosine <= 0] = -np.inf
-            cosine[np.arange(len(cosine)), items[rows]] = -np.inf
-            topn_kernels.keep_best(cosine, allowed, near[rows], score[rows])
-
-        each_gram_rows(history, take, self.threads, progress)
-        return _transposed(near, score)
+        chosen = self.settings
+        return _transposed(
+            *nearest(history, length, chosen.neighbours, chosen.shrinkage, self.threads, progress)
+        )
 
     def score_block(self, user_idx: Int32Array) -> Float32Array:
         """Return scores; see `BlockModel.score_block`."""

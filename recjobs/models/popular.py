@@ -105,11 +105,11 @@ def _counted(
     train: TrainingSet, half_life_days: float, segment: Int64Array, n_segments: int
 ) -> Float64Array:
     """Return what the positives count, by their user's segment and item, and last everybody's."""
-    from recjobs import kernels
+    from recjobs.models import popular_kernels
 
     counted = np.zeros((n_segments + 1, train.n_items))
     newest = train.ts.max(initial=0, where=train.positive)
-    kernels.count_popularity(
+    popular_kernels.count_popularity(
         train.indptr, train.item_idx, train.positive, train.weight, train.ts,
         newest, half_life_days * MICROSECONDS_PER_DAY, segment, counted,
     )  # fmt: skip

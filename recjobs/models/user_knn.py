@@ -29,11 +29,11 @@ from recjobs.models.base import (
     known_of,
     strengths,
 )
-from recjobs.models.gram import each_gram_rows
+from recjobs.models.gram import nearest
 from recjobs.models.relations import itself
 from recjobs.progress import Progress, silent
 from recjobs.threads import over_rows
-from recjobs.topn import TILE_USERS, empty_lists, top_n_of_scores
+from recjobs.topn import TILE_USERS, top_n_of_scores
 
 _TINY = np.float32(1e-12)  # a shrinkage of 0 divides by it where there is no history
 
@@ -116,26 +116,10 @@ class UserKnn(BlockModel):
     def _nearest(
         self, history: sparse.csr_matrix, progress: Progress
     ) -> tuple[Int32Array, Float32Array]:
-        from recjobs import topn_kernels
-
-        n_users = history.shape[0]
-        length = _lengths(history, of="users")
-        users = np.arange(n_users, dtype=np.int32)
-        everyone = np.ones(n_users, dtype=np.bool_)
-        near, likeness = empty_lists(n_users, min(self.settings.neighbours, n_users))
-        shrinkage = np.float32(self.settings.shrinkage) + _TINY
-
-        def take(rows: slice, common: Float32Array) -> None:
-            cosine = common
-            cosine /= length[rows, None] * length + shrinkage
-            cosine[cosine <= 0] = -np.inf
-            cosine[np.arange(len(cosine)), users[rows]] = -np.inf
-            topn_kernels.keep_best(cosine, everyone, near[rows], likeness[rows])
-
+        length, chosen = _lengths(history, of="users"), self.settings
         by_item = history.T.tocsr()
         by_item.indptr = by_item.indptr.astype(np.int64)
-        each_gram_rows(by_item, take, self.threads, progress)
-        return near, likeness
+        return nearest(by_item, length, chosen.neighbours, chosen.shrinkage, self.threads, progress)
 
     def score_block(self, user_idx: Int32Array) -> Float32Array:
         """Return scores; see `BlockModel.score_block`."""
