@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recjobs.kernels import compiled, compiled_fast, place_of
-from recjobs.panels import SPAN, sum_rows
+from recjobs.kernels import compiled, place_of
+from recjobs.panels import COLUMNS, ROWS, SPAN, lowest_bit, score_panel, sum_rows
 
 
 @compiled
@@ -111,28 +111,53 @@ def because_of_vectors(
         unit: Item vectors of length 1, ``(n_items, dim)``.
         out: ``(n_rows, n)``; set where there is a history item other than the item itself.
     """
+    n, dim = lists.shape[1], unit.shape[1]
+    listed = np.zeros((-(-n // ROWS), dim, ROWS), dtype=np.float32)
+    history = np.zeros((dim, COLUMNS), dtype=np.float32)
+    best = np.empty(len(listed) * ROWS, dtype=np.float32)
+    cosines = np.empty(ROWS * COLUMNS, dtype=np.float32)
+    passed = np.empty(ROWS, dtype=np.uint64)
     for row in range(len(users)):
-        for place in range(lists.shape[1]):
-            item = lists[row, place]
-            if item < 0:
-                continue
-            best = np.float32(-np.inf)
-            for p in range(indptr[users[row]], indptr[users[row] + 1]):
-                other = items[p]
-                if other == item:
-                    continue
-                cosine = _product(unit[other], unit[item])
-                if cosine > best:
-                    best = cosine
-                    out[row, place] = other
+        best[:] = np.inf  # which nothing reaches
+        for place in range(n):
+            if lists[row, place] >= 0:
+                best[place] = -np.inf
+                listed[place // ROWS, :, place % ROWS] = unit[lists[row, place]]
+        end = indptr[users[row] + 1]
+        for first in range(indptr[users[row]], end, COLUMNS):
+            own = items[first : min(first + COLUMNS, end)]
+            for column in range(len(own)):
+                history[:, column] = unit[own[column]]
+            history[0, len(own) :] = np.nan
+            for group in range(len(listed)):
+                if score_panel(
+                    listed.ravel(), group * dim * ROWS, history.ravel(), 0, dim,
+                    best, group * ROWS, cosines, passed,
+                ):  # fmt: skip
+                    _keep_nearest(group, own, cosines, passed, lists[row], best, out[row])
 
 
-@compiled_fast
-def _product(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> np.float32:
-    total = np.float32(0)
-    for d in range(len(one)):
-        total += one[d] * other[d]
-    return total
+@compiled
+def _keep_nearest(
+    group: int,
+    own: npt.NDArray[np.int32],
+    cosines: npt.NDArray[np.float32],
+    passed: npt.NDArray[np.uint64],
+    listed: npt.NDArray[np.int32],
+    best: npt.NDArray[np.float32],
+    out: npt.NDArray[np.int32],
+) -> None:
+    """Take what a panel has over into ``best`` and ``out``: of equals, the first stays."""
+    for r in range(ROWS):
+        place = group * ROWS + r
+        bits = passed[r]
+        while bits:
+            column = lowest_bit(bits)
+            bits &= bits - np.uint64(1)
+            cosine = cosines[r * COLUMNS + column]
+            if cosine > best[place] and own[column] != listed[place]:
+                best[place] = cosine
+                out[place] = own[column]
 
 
 @compiled
