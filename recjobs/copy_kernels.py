@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recjobs.kernels import compiled
-from recjobs.memory import copy, copy4, copy8, put_number
+from recjobs.memory import copy, copy4, copy8, put_number, swap4, swap8
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -28,6 +28,20 @@ def put_values(at: Ints, ends: Ints, data: int, known: Bools) -> None:
     """
     for row in range(len(at)):
         at[row] = _put(at[row], data + ends[row], ends[row + 1] - ends[row], known[row])
+
+
+@compiled
+def put_numbers(at: Ints, width: int, data: int, known: Bools) -> None:
+    """As `put_values`, of numbers in this machine's own order of bytes, the lowest first.
+
+    Args:
+        at: As there.
+        width: Bytes of a number: 1, 4 or 8.
+        data: Address of the numbers, those of a null among them.
+        known: As there.
+    """
+    for row in range(len(at)):
+        at[row] = _put_one(at[row], data + width * row, width, known[row])
 
 
 @compiled
@@ -53,15 +67,53 @@ def put_lists(
         known: False for an element that is null, ``(n_elements,)``.
     """
     for row in range(len(at)):
-        put_number(at[row], sizes[row])
-        place = at[row] + 4
-        if sizes[row] >= 0:
-            for number in range(5 if bounds[row + 1] > bounds[row] else 3):
-                put_number(place, heads[row, number])
-                place += 4
-            for each in range(bounds[row], bounds[row + 1]):
-                place = _put(place, data + ends[each], ends[each + 1] - ends[each], known[each])
+        place = _put_head(at[row], sizes[row], heads[row])
+        for each in range(bounds[row], bounds[row + 1]):
+            place = _put(place, data + ends[each], ends[each + 1] - ends[each], known[each])
         at[row] = place
+
+
+@compiled
+def put_number_lists(
+    at: Ints,
+    sizes: Ints,
+    heads: npt.NDArray[np.int32],
+    bounds: Ints,
+    width: int,
+    data: int,
+    known: Bools,
+) -> None:
+    """As `put_lists`, of numbers as `put_numbers` has them."""
+    for row in range(len(at)):
+        place = _put_head(at[row], sizes[row], heads[row])
+        for each in range(bounds[row], bounds[row + 1]):
+            place = _put_one(place, data + width * each, width, known[each])
+        at[row] = place
+
+
+@compiled
+def _put_one(place: int, origin: int, width: int, known: bool) -> int:
+    put_number(place, width if known else -1)
+    if not known:
+        return place + 4
+    if width == 8:
+        swap8(place + 4, origin)
+    elif width == 4:
+        swap4(place + 4, origin)
+    else:
+        copy(place + 4, origin, width)
+    return place + 4 + width
+
+
+@compiled
+def _put_head(place: int, size: int, head: npt.NDArray[np.int32]) -> int:
+    put_number(place, size)
+    place += 4
+    if size >= 0:
+        for number in range(5 if head[0] else 3):  # an empty array has no dimension
+            put_number(place, head[number])
+            place += 4
+    return place
 
 
 @compiled

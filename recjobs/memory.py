@@ -40,6 +40,18 @@ def copy4(typingctx: Any, target: Any, origin: Any) -> Any:
 
 
 @_intrinsic
+def swap8(typingctx: Any, target: Any, origin: Any) -> Any:
+    """``swap8(target, origin)``: eight bytes, the last one first."""
+    return _move(64, swap=True)
+
+
+@_intrinsic
+def swap4(typingctx: Any, target: Any, origin: Any) -> Any:
+    """``swap4(target, origin)``: four bytes, the last one first."""
+    return _move(32, swap=True)
+
+
+@_intrinsic
 def prefetch(typingctx: Any, address: Any) -> Any:
     """``prefetch(address)``: have its line of the cache near by; a bad address does no harm."""
 
@@ -89,11 +101,12 @@ def _number(bits: int) -> Any:
     return types.int64(types.int64), emit
 
 
-def _move(bits: int) -> Any:
+def _move(bits: int, *, swap: bool = False) -> Any:
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.IntType(bits).as_pointer()
         to, of = (builder.inttoptr(address, kind) for address in args)
-        builder.store(builder.load(of, align=1), to, align=1)
+        found = builder.load(of, align=1)
+        builder.store(builder.bswap(found) if swap else found, to, align=1)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), emit

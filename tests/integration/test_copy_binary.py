@@ -15,7 +15,8 @@ from psycopg2 import sql
 from psycopg2.extras import register_uuid
 
 from recjobs import db
-from recjobs.copy_binary import OIDS, copy_in, encode
+from recjobs.copy_binary import copy_in, encode
+from recjobs.copy_fields import OIDS
 from recjobs.errors import DatabaseError, DataError
 
 ARROW = {
