@@ -176,6 +176,14 @@ class SeenItems:
     indptr: Int64Array
     indices: Int32Array
 
+    def holds(self, user_idx: Int32Array, item_idx: Int32Array) -> BoolArray:
+        """Tell which pairs, ``(n,)``, are among them."""
+        from recjobs.pair_kernels import find_pairs
+
+        found = np.empty(len(user_idx), dtype=np.bool_)
+        find_pairs(self.indptr, self.indices, user_idx, item_idx, found)
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
@@ -360,14 +368,7 @@ def by_user(
 
     order = np.empty(len(user_idx), dtype=_row_type(user_idx))
     pair_kernels.by_user(user_idx, n_users, order)
-    ordered = [np.empty_like(column) for column in (user_idx, *columns)]
-
-    def work(part: slice) -> None:
-        for column, out in zip((user_idx, *columns), ordered, strict=True):
-            out[part] = column[order[part]]
-
-    over_rows(work, len(order), _PART)
-    return ordered
+    return _taken(order, user_idx, *columns)
 
 
 def training_set(
@@ -398,24 +399,33 @@ def training_set(
         kept = sum_pairs(pairs.rows, newest, weight, log.ts, as_of, np.inf) > 0
     else:
         kept = positive[newest]
-    item_rows = np.bincount(log.item_idx[pairs.rows], minlength=len(log.items))
-    known = (item_rows >= feedback.min_item_interactions) | (
-        (log.item_created < as_of) & (item_rows == 0)
-    )
+    item_idx, rating, ts = _taken(newest, log.item_idx, log.rating, log.ts)
     return TrainingSet(
         log=log,
         liked=rows & positive,
         indptr=pairs.indptr,
-        item_idx=log.item_idx[newest],
-        rating=log.rating[newest],
+        item_idx=item_idx,
+        rating=rating,
         weight=np.where(kept, total, 0).astype(np.float32),
         positive=kept,
-        ts=log.ts[newest],
+        ts=ts,
         trained=pairs.user_rows >= feedback.min_user_interactions,
-        candidates=known & log.available,
+        candidates=candidates_of(log, rows, as_of, feedback),
         feedback=feedback.kind,
         as_of=as_of,
     )
+
+
+def candidates_of(
+    log: Interactions, rows: BoolArray, as_of: int, feedback: FeedbackSettings
+) -> BoolArray:
+    """Return what may be recommended, bool ``(n_items,)``; see `TrainingSet.candidates`."""
+    from recjobs.pair_kernels import count_items
+
+    count = count_items(log.item_idx, rows, len(log.items))
+    new = (log.item_created < as_of) & (count == 0)
+    known: BoolArray = (count >= feedback.min_item_interactions) | new
+    return known & log.available
 
 
 def seen_items(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> SeenItems:
@@ -518,6 +528,20 @@ def pairs_of(indptr: Int64Array, item_idx: Int32Array, rows: BoolArray) -> Pairs
 
     over_rows(work, len(ordered), _PART)
     return Pairs(ordered, ordered[is_newest], _cumulated(pairs), user_rows)
+
+
+def _taken(rows: _Rows, *columns: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Return some rows of each column."""
+    from recjobs.pair_kernels import take
+
+    taken = [np.empty(len(rows), dtype=column.dtype) for column in columns]
+
+    def work(part: slice) -> None:
+        for column, out in zip(columns, taken, strict=True):
+            take(column, rows[part], out[part])
+
+    over_rows(work, len(rows), _PART)
+    return taken
 
 
 def _cumulated(counts: Int64Array) -> Int64Array:

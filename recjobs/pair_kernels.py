@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recjobs.kernels import compiled
+from recjobs.kernels import compiled, place_of
 
 
 @compiled
@@ -28,12 +28,32 @@ def by_user(users: npt.NDArray[np.int32], n_users: int, ordered: npt.NDArray[np.
 
 
 @compiled
+def take(
+    column: npt.NDArray[np.generic], rows: npt.NDArray[np.integer], out: npt.NDArray[np.generic]
+) -> None:
+    """Write ``column[rows]``; numpy would first make 8 bytes of each row's number."""
+    for place in range(len(rows)):
+        out[place] = column[rows[place]]
+
+
+@compiled
 def count_rows(indptr: npt.NDArray[np.int64], rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """Return how many of each user's rows are chosen, ``(n_users,)``."""
     counts = np.zeros(len(indptr) - 1, dtype=np.int64)
     for user in range(len(counts)):
         for row in range(indptr[user], indptr[user + 1]):
             counts[user] += rows[row]
+    return counts
+
+
+@compiled
+def count_items(
+    items: npt.NDArray[np.int32], rows: npt.NDArray[np.bool_], n_items: int
+) -> npt.NDArray[np.int64]:
+    """Return how many chosen rows each item has, ``(n_items,)``."""
+    counts = np.zeros(n_items, dtype=np.int64)
+    for row in range(len(items)):
+        counts[items[row]] += rows[row]
     return counts
 
 
@@ -80,6 +100,19 @@ def order_pairs(
             order[at] = indptr[user] + (own[place] & 0xFFFFFFFF)
             newest[at] = place + 1 == count or own[place] >> 32 != own[place + 1] >> 32
             pairs[user] += newest[at]
+
+
+@compiled
+def find_pairs(
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    users: npt.NDArray[np.int32],
+    items: npt.NDArray[np.int32],
+    found: npt.NDArray[np.bool_],
+) -> None:
+    """Write whether each pair is in a CSR matrix, ``indices`` ascending within a user."""
+    for pair in range(len(users)):
+        found[pair] = place_of(indptr, indices, users[pair], items[pair]) >= 0
 
 
 @compiled

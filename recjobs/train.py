@@ -2,8 +2,8 @@
 
 A model that is trained in epochs is fitted twice for the judge: on ``fit`` with early stopping on
 ``validation``, which finds the number of epochs, then on both for exactly so many. The scoring
-model is fitted on everything before ``as_of``, again for so many; or it goes on from the judged one,
-where that comes to the same (`Model.goes_on`).
+model is fitted on everything before ``as_of``, again for so many; or it goes on from the judged
+one, where that comes to the same (`Model.goes_on`).
 
 Warm, it is fitted once for the judge, from the weights of an earlier night's judged model, and once
 to score, from those of that night's scoring model; each for a share of the epochs that the last

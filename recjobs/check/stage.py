@@ -25,10 +25,10 @@ from recjobs.dataset import (
     Int64Array,
     Interactions,
     SeenItems,
+    candidates_of,
     contains,
     distinct,
     seen_items,
-    training_set,
 )
 from recjobs.expectations import Outcome
 from recjobs.progress import Progress
@@ -81,7 +81,7 @@ def check(
     """
     everything = np.ones(len(log), dtype=np.bool_)
     seen = seen_items(log, everything, as_of, settings.feedback.exclude_seen)
-    candidates = training_set(log, everything, as_of, settings.feedback).candidates
+    candidates = candidates_of(log, everything, as_of, settings.feedback)
     n = settings.score.n
     counts = _Counts(
         recommended=np.zeros(len(log.items), dtype=np.bool_),

@@ -14,7 +14,6 @@ from recjobs.dataset import (
     Interactions,
     SeenItems,
     TrainingSet,
-    contains,
     seen_of,
     training_set,
 )
@@ -73,8 +72,7 @@ def holdout(log: Interactions, split: Split, settings: Settings) -> Holdout:
     drawn, drawn_from = _drawn(np.unique(held.user_idx[held.positive]), settings)
     taken = held.positive & np.isin(held.user_idx, drawn)
     user, item = held.user_idx[taken], held.item_idx[taken]
-    known = pair_keys(seen.indptr, seen.indices, len(log.items))
-    possible = ~contains(known, user * np.int64(len(log.items)) + item)
+    possible = ~seen.holds(user, item)
     user, item = user[possible], item[possible]
     users, n_relevant = np.unique(user, return_counts=True)
     history = train.history[users]
@@ -107,10 +105,3 @@ def _drawn(users: Int32Array, settings: Settings) -> tuple[Int32Array, int | Non
         return users, None
     rng = np.random.default_rng(settings.job.seed)
     return rng.choice(users, at_most, replace=False, shuffle=False), len(users)
-
-
-def pair_keys(indptr: Int64Array, indices: Int32Array, n_items: int) -> Int64Array:
-    """Return ``row * n_items + index`` for each entry of a CSR, int64, ascending."""
-    rows = np.repeat(np.arange(len(indptr) - 1, dtype=np.int64), np.diff(indptr))
-    keys: Int64Array = rows * n_items + indices
-    return keys
