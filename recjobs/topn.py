@@ -7,6 +7,7 @@ bits whatever the block, the threads or the shard they are computed in.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,19 +59,29 @@ class FactorRanker:
     """
 
     def __init__(self, item_vectors: Float32Array, candidates: BoolArray) -> None:
-        from recjobs.panels import COLUMNS, in_panels
+        from recjobs.panels import COLUMNS, in_pairs, in_panels
+        from recjobs.rank_kernels import LENGTH
 
         chosen = np.flatnonzero(candidates).astype(np.int32)
         # In float64, and of float32 values: beyond what rounding could do to a score below.
         length = np.sqrt(np.square(item_vectors[chosen], dtype=np.float64).sum(axis=1))
         order = np.argsort(-length, kind="stable")
         self._item_of = chosen[order]
-        self._column_of = columns_of(self._item_of, len(candidates))
-        self._panels = in_panels(item_vectors[self._item_of], COLUMNS, np.nan).ravel()
+        n_panels = -(-len(chosen) // COLUMNS)
+        column_of = columns_of(self._item_of, len(candidates))
+        self._column_of = np.where(column_of < 0, np.int32(n_panels * COLUMNS), column_of)
+        self._items = np.ascontiguousarray(item_vectors[self._item_of], dtype=np.float32)
         # The greatest from here on: NaN sorts last, and then no bound holds before it either.
         longest = np.maximum.accumulate(length[order][::-1])[::-1][::COLUMNS]
         # A score is a sum of dim rounded terms, each of them off by 2^-24 of its value.
-        self._longest = longest * (1 + (item_vectors.shape[1] + 8) * 2.0**-23)
+        dim = item_vectors.shape[1]
+        rounding = (dim + 8) * 2.0**-23
+        self._longest = longest * (1 + rounding)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            whole = self._items * (LENGTH / self._longest.max(initial=0))
+        self._panels = in_panels(in_pairs(np.rint(whole)), COLUMNS).ravel()
+        # Each rounded vector is off by a half in each dimension (Cauchy-Schwarz).
+        self._error = math.ceil((LENGTH + dim) * (dim**0.5 + 1) + rounding * LENGTH**2)
         self.computed = 0
 
     def top_n(
@@ -87,15 +98,17 @@ class FactorRanker:
         Returns:
             Item indexes int32 ``(b, n)``, -1 padded, and scores float32 ``(b, n)``, -inf padded.
         """
-        from recjobs import topn_kernels
+        from recjobs.rank_kernels import rank_panels
 
         item_idx, score = empty_lists(len(users), n)
         computed: list[int] = []
 
         def work(rows: slice) -> None:
-            products = topn_kernels.rank_panels(
-                user_vectors, self._panels, self._longest, self._item_of, self._column_of,
-                users[rows], seen.indptr, seen.indices, item_idx[rows], score[rows],
+            products = rank_panels(
+                np.ascontiguousarray(user_vectors[users[rows]], dtype=np.float32),
+                self._items, self._panels, self._longest, self._error, self._item_of,
+                self._column_of, users[rows], seen.indptr, seen.indices,
+                item_idx[rows], score[rows],
             )  # fmt: skip
             computed.append(products)
 

@@ -234,3 +234,40 @@ def test_a_user_who_has_seen_everything_gets_nothing() -> None:
     )
     assert (items == -1).all()
     assert np.isneginf(scores).all()
+
+
+def products_in_turn(user: Float32Array, item: Float32Array) -> Float32Array:
+    """The scores of float32, one dimension after another."""
+    scores = np.zeros((len(user), len(item)), dtype=np.float32)
+    for d in range(user.shape[1]):
+        scores += user[:, d : d + 1] * item[:, d]
+    return scores
+
+
+@pytest.mark.parametrize("exponent", [-74, -66, -50, -20, 0, 40, 58])
+def test_vectors_of_any_length_are_ranked_by_their_scores(exponent: int) -> None:
+    rng = np.random.default_rng(6)
+    unit = np.float32(2.0**exponent)
+    user, item = (unit * rng.integers(-3, 4, (size, 3)).astype(np.float32) for size in (11, 2000))
+    item[7] *= 64  # the unit of the others' rounding is coarse
+    user[2] = 0
+    users, candidates = np.arange(11, dtype=np.int32), rng.random(2000) < 0.8
+    seen = seen_of([rng.choice(2000, 300, replace=False).tolist() for _ in users])
+    expected = by_full_sort(products_in_turn(user, item), seen, candidates, 25)
+    received = FactorRanker(item, candidates).top_n(user, users, seen, 25)
+    np.testing.assert_array_equal(received[0], expected[0])
+    np.testing.assert_array_equal(received[1], expected[1])
+
+
+@pytest.mark.parametrize("step", [1e-6, 2.0**-10, 2.0**-7, 1.0, 8.0])
+def test_scores_that_rounded_vectors_cannot_tell_apart(step: float) -> None:
+    rng = np.random.default_rng(7)
+    item = np.ones((3000, 2), dtype=np.float32)
+    item[:, 0] = 8192 + rng.permutation(3000) * step
+    user = np.array([[1, 0], [-1, 0], [1, 1], [0.5, -4]], dtype=np.float32)
+    users, candidates = np.arange(4, dtype=np.int32), np.ones(3000, dtype=np.bool_)
+    seen = seen_of([list(range(0, 3000, 3)), [], [5], []])
+    expected = by_full_sort(products_in_turn(user, item), seen, candidates, 40)
+    received = FactorRanker(item, candidates).top_n(user, users, seen, 40)
+    np.testing.assert_array_equal(received[0], expected[0])
+    np.testing.assert_array_equal(received[1], expected[1])
