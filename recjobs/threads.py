@@ -34,7 +34,7 @@ def over_rows(
         progress: Told the share of rows done, from the calling thread.
     """
     slices = [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
-    with single_threaded_blas(), ThreadPoolExecutor(threads or cores()) as pool:
+    with blas_threads(1), ThreadPoolExecutor(threads or cores()) as pool:
         for rows, _ in zip(slices, pool.map(work, slices), strict=True):
             progress(rows.stop / n_rows)
 
@@ -48,12 +48,15 @@ def cores() -> int:
 
 
 @contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Keep BLAS to the calling thread: our own threads share the work out."""
-    with _thread_pools().limit(limits=1, user_api="blas"):
+def blas_threads(threads: int) -> Iterator[None]:
+    """Give each product of BLAS so many threads: 1 where our own threads share the work out."""
+    with _thread_pools().limit(limits=threads, user_api="blas"):
         yield
 
 
 @cache
 def _thread_pools() -> threadpoolctl.ThreadpoolController:
+    # To look through what is loaded takes milliseconds, so it is done once, when both BLAS are.
+    import scipy.linalg  # noqa: F401 (its BLAS is not numpy's)
+
     return threadpoolctl.ThreadpoolController()

@@ -12,7 +12,6 @@ from typing import ClassVar, Final
 
 import numpy as np
 import psutil
-import threadpoolctl
 from pydantic import Field
 from scipy import sparse
 
@@ -32,6 +31,7 @@ from recjobs.models.base import (
 from recjobs.models.gram import each_gram_rows
 from recjobs.models.relations import DenseItemItem
 from recjobs.progress import Progress, silent
+from recjobs.threads import blas_threads
 
 #: Memory at the peak of a fit, as a multiple of the matrix.
 _PEAK: Final = 1.5
@@ -85,7 +85,7 @@ class Ease(BlockModel):
         )
         gram.flat[:: len(gram) + 1] += self.settings.l2 or default_l2(history)
         progress(0.5, "inverse")
-        with threadpoolctl.threadpool_limits(self.threads, user_api="blas"):
+        with blas_threads(self.threads):
             _invert(gram)
         _to_weights(gram)
         self._relation = DenseItemItem(history, gram, item_of, train.n_items)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 import numpy as np
-import threadpoolctl
 from pydantic import Field
 from scipy import sparse
 
@@ -22,7 +21,7 @@ from recjobs.dataset import Float32Array, Int32Array, TrainingSet
 from recjobs.models.base import Arrays, BlockModel, Epoch, History, known_of, strengths
 from recjobs.models.low_rank import LowRankItemItem
 from recjobs.progress import Progress, silent
-from recjobs.threads import over_rows
+from recjobs.threads import blas_threads, over_rows
 
 #: Items handed to a thread at a time.
 _ROWS: Final = 256
@@ -67,7 +66,7 @@ class Elsa(BlockModel):
         batches = -(-len(users) // self.settings.batch_size)
         epochs = epochs or self.settings.epochs or max(5, -(-400 // batches))
         done: list[Epoch] = []
-        with threadpoolctl.threadpool_limits(self.threads, user_api="blas"):
+        with blas_threads(self.threads):
             for number in range(1, epochs + 1):
                 losses = []
                 for part in np.array_split(rng.permutation(users), batches):

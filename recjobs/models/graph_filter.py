@@ -15,7 +15,6 @@ from typing import ClassVar, Final
 
 import numpy as np
 import psutil
-import threadpoolctl
 from pydantic import Field
 from scipy import sparse
 
@@ -26,6 +25,7 @@ from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, History, known_
 from recjobs.models.gram import sparse_gram
 from recjobs.models.low_rank import LowRankItemItem
 from recjobs.progress import Progress, silent
+from recjobs.threads import blas_threads
 
 #: Where users or items are at most so many, the singular vectors are exact.
 _EXACT: Final = 1000
@@ -91,7 +91,7 @@ class GraphFilter(BlockModel):
     def _singular_vectors(self, matrix: sparse.csr_matrix) -> Float32Array:
         """Return the leading right singular vectors, float32 ``(n_items, dim)``."""
         dim = min(self.settings.embedding_dim, *matrix.shape)
-        with threadpoolctl.threadpool_limits(self.threads, user_api="blas"):
+        with blas_threads(self.threads):
             if min(matrix.shape) <= _EXACT:
                 return _exact_singular_vectors(matrix, dim)
             from sklearn.utils.extmath import randomized_svd

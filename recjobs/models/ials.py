@@ -19,7 +19,6 @@ from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
-import threadpoolctl
 from pydantic import Field
 from scipy import sparse
 
@@ -28,7 +27,7 @@ from recjobs.dataset import BoolArray, Float32Array, TrainingSet
 from recjobs.models.base import Arrays, Epoch, FactorModel, History, known_of, strengths
 from recjobs.models.relations import ItemVectors
 from recjobs.progress import Progress, silent
-from recjobs.threads import over_rows
+from recjobs.threads import blas_threads, over_rows
 
 #: Parts of the rows, for threads to take one by one.
 _PARTS: Final = 128
@@ -136,7 +135,7 @@ class Ials(FactorModel):
         indptr = positives.indptr.astype(np.int64)
         indices = positives.indices.astype(np.int32)
         ridge = self._ridge(positives, others)
-        with threadpoolctl.threadpool_limits(self.threads, user_api="blas"):
+        with blas_threads(self.threads):
             values, vectors = np.linalg.eigh((others.T @ others).astype(np.float64))
             basis = vectors.astype(np.float32)
             shared = (self._alpha0 * np.maximum(values, 0)).astype(np.float32)
@@ -155,7 +154,7 @@ class Ials(FactorModel):
             )  # fmt: skip
 
         over_rows(work, _PARTS, 1, threads=self.threads)
-        with threadpoolctl.threadpool_limits(self.threads, user_api="blas"):
+        with blas_threads(self.threads):
             return rows @ basis.T, float(losses.sum())
 
     def factors(self) -> tuple[Float32Array, Float32Array]:

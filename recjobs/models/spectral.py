@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import threadpoolctl
 from scipy import sparse
 
 from recjobs.dataset import Float32Array
+from recjobs.threads import blas_threads
 
 #: The mean score of the positives at the start: near where a softmax's loss is least, measured.
 _MEAN_SCORE: Final = 3.0
@@ -43,7 +43,7 @@ def spectral_start(
     of_item = np.sqrt(np.maximum(chose.sum(axis=0).A1, 1)).astype(np.float32)
     normal = sparse.diags_array(1 / of_user) @ chose @ sparse.diags_array(1 / of_item)
     rank = min(dim, *matrix.shape)
-    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+    with blas_threads(threads):
         left, values, right = randomized_svd(
             normal.tocsr(), rank, n_iter=_PASSES, random_state=seed
         )
