@@ -167,8 +167,10 @@ def _read(
     return read_tables(dsn, _texts(queries), queries.expected_rows, progress)
 
 
-def _texts(queries: Queries) -> dict[str, str]:
-    return {name: text for name in ("kept", *_FILES) if (text := getattr(queries, name))}
+def _texts(queries: Queries) -> dict[str, tuple[str, ...]]:
+    single = {name: getattr(queries, name) for name in ("kept", "items", "users")}
+    texts = {name: (text,) for name, text in single.items() if text}
+    return {"interactions": queries.halves, **texts}
 
 
 def _schema(columns: tuple[str, ...], queries: Queries) -> pa.Schema:

@@ -63,12 +63,14 @@ class Relation:
         setting: The settings' section that names it, such as ``source.items``.
         sql: What stands behind ``from``, alias and all.
         columns: By name, in order.
+        pages: Of a plain table, about; else 0.
     """
 
     label: str
     setting: str
     sql: sql.Composable
     columns: Mapping[str, Column]
+    pages: int = 0
 
     def column(self, key: str, name: str) -> Column:
         """Return the column that the setting ``key`` names.
@@ -107,8 +109,8 @@ def of_table(connection: db.PgConnection, table: str, setting: str) -> Relation:
     """
     name = db.qualified(table)
     quoted = {"name": name.as_string(connection)}
-    [(oid,)] = db.execute(connection, db.query("extract/relation"), quoted)
-    if oid is None:
+    found = db.execute(connection, db.query("extract/relation"), quoted)
+    if not found:
         rows = db.execute(connection, db.query("extract/relations"))
         known = [str(row[0]) for row in rows]
         shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
@@ -116,11 +118,12 @@ def of_table(connection: db.PgConnection, table: str, setting: str) -> Relation:
             f"{setting}.table: the database has no table {table!r}{_nearest(table, known)}. "
             f"It has: {shown or 'no tables that this role can name'}."
         )
-    rows = db.execute(connection, db.query("extract/columns"), {"relation": oid})
+    [(relation, pages)] = found
+    rows = db.execute(connection, db.query("extract/columns"), {"relation": relation})
     types = _type_names(connection, [row[1] for row in rows])
     columns = {name: Column(name, types[oid], not_null) for name, oid, not_null in rows}
     aliased = sql.SQL("{} as {}").format(name, sql.Identifier(ALIAS))
-    return Relation(f"table {table}", setting, aliased, columns)
+    return Relation(f"table {table}", setting, aliased, columns, pages)
 
 
 def _of_file(connection: db.PgConnection, path: str, setting: str) -> Relation:

@@ -27,13 +27,15 @@ from recjobs.columns import (
 )
 from recjobs.config import SourceSettings
 from recjobs.errors import ConfigError
-from recjobs.source.catalog import Relation, first_line, statement
+from recjobs.source.catalog import ALIAS, Relation, first_line, statement
 from recjobs.source.features import feature_values
 from recjobs.source.tables import Tables
 
 _RATING_TYPES: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
 #: In place of as_of, where a query is to be the same every night.
 _ANY_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
+#: A table of fewer is read by one session.
+_PAGES_OF_TWO: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,9 @@ class Queries:
     Attributes:
         interactions: Gives `columns.INTERACTION_COLUMNS`, rating and event where the source has
             them.
+        halves: The same in two queries, which two sessions may run at once: to one, a server sends
+            no faster than a single core makes rows. In one query where it reads an index, or no
+            plain table.
         items: Gives `columns.ITEM_COLUMNS` and the features as `source.features` has them; None
             where no table of items is configured.
         users: Gives `columns.USER_COLUMNS`, the features and the segment; None where no table of
@@ -55,6 +60,7 @@ class Queries:
     """
 
     interactions: str
+    halves: tuple[str, ...]
     items: str | None
     users: str | None
     user_id_type: IdType
@@ -86,16 +92,22 @@ def plan(
     """
     found = Tables.look(connection, source)
     user_type, item_type = found.user_id_type(), found.item_id_type()
-    interactions = _interactions(found, as_of, since).as_string(connection)
+    whole = _interactions(found, as_of, since)
+    interactions = whole.as_string(connection)
+    planned = _explain(connection, interactions, found.interactions)
+    halves = [whole]
+    if planned["Node Type"] == "Seq Scan" and found.interactions.pages >= _PAGES_OF_TWO:
+        halves = _halves(whole, found.interactions.pages // 2)
     items = _items(found, item_type)
     users = _users(found, user_type)
     queries = Queries(
         interactions=interactions,
+        halves=tuple(half.as_string(connection) for half in halves),
         items=items.as_string(connection) if items else None,
         users=users.as_string(connection) if users else None,
         user_id_type=user_type,
         item_id_type=item_type,
-        expected_rows=_explain(connection, interactions, found.interactions),
+        expected_rows=int(planned["Plan Rows"]),
         origin=_origin(connection, _interactions(found, _ANY_TIME, None)),
         kept=_kept(found, since).as_string(connection) if since else None,
     )
@@ -124,6 +136,13 @@ def _interactions(found: Tables, as_of: datetime, since: datetime | None) -> sql
         relation=relation.sql,
         before=instant.before(as_of, since),
     )
+
+
+def _halves(whole: sql.Composable, pages: int) -> list[sql.Composable]:
+    """Return a query on a table as one on its first pages, and one on the others."""
+    half = sql.SQL("{}and {} {} {}::tid")
+    place, start = sql.Identifier(ALIAS, "ctid"), sql.Literal(f"({pages},0)")
+    return [half.format(whole, place, sql.SQL(side), start) for side in ("<", ">=")]
 
 
 def _kept(found: Tables, until: datetime) -> sql.Composable:
@@ -221,8 +240,8 @@ def _flag(relation: Relation, key: str, name: str) -> sql.Composable:
     return column.sql
 
 
-def _explain(connection: db.PgConnection, query: str, relation: Relation) -> int:
-    """Let the server check a query, and return how many rows its planner expects."""
+def _explain(connection: db.PgConnection, query: str, relation: Relation) -> dict[str, Any]:
+    """Let the server check a query, and return the top of its plan."""
     try:
         with connection.cursor() as cursor:
             cursor.execute(sql.SQL("explain (format json) {}").format(sql.SQL(query)))
@@ -233,4 +252,5 @@ def _explain(connection: db.PgConnection, query: str, relation: Relation) -> int
         raise ConfigError(
             f"{relation.setting}: the query on {relation.label} does not run: {first_line(error)}"
         ) from error
-    return int(plans[0]["Plan"]["Plan Rows"])
+    top: dict[str, Any] = plans[0]["Plan"]
+    return top

@@ -1,4 +1,4 @@
-"""Read queries as Arrow in one read-only repeatable-read transaction.
+"""Read queries as Arrow in a read-only repeatable-read transaction, or in two on one snapshot.
 
 Nothing is written or locked on the source. A read replica may cancel the reading where it must
 replay what the reading still sees: then it begins anew, with a new snapshot.
@@ -6,24 +6,30 @@ replay what the reading still sees: then it begins anew, with a new snapshot.
 
 from __future__ import annotations
 
+import itertools
+import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import Final
 
 import psycopg2
 import psycopg2.errors
 import pyarrow as pa
 import pyarrow.compute as pc
+from psycopg2 import sql
 
 from recjobs import db
 from recjobs.columns import CREATED_AT, ITEM_ID, RATING, TS, USER_ID
 from recjobs.errors import ConfigError, DatabaseError, DataError, RecJobsError
-from recjobs.progress import Progress
+from recjobs.progress import Progress, silent
 from recjobs.source.catalog import first_line
 from recjobs.source.codes import Codes
 from recjobs.source.wire import INSTANT, copied
 
+_logger = logging.getLogger(__name__)
 #: On a replica, a conflict with what it must replay.
 _CONFLICTS: Final = (psycopg2.errors.SerializationFailure, psycopg2.errors.DeadlockDetected)
 _ATTEMPTS: Final = 5
@@ -35,13 +41,13 @@ class _ReplayConflict(DatabaseError):
 
 
 def read_tables(
-    dsn: str, queries: Mapping[str, str], expected_rows: int, progress: Progress
+    dsn: str, queries: Mapping[str, Sequence[str]], expected_rows: int, progress: Progress
 ) -> dict[str, pa.Table]:
     """Run the queries on one snapshot of the database.
 
     Args:
         dsn: The source.
-        queries: SQL by name.
+        queries: SQL by name; where it is several, in parts, two sessions share them.
         expected_rows: A guess at all their rows, for the progress.
         progress: Told the share read.
 
@@ -70,22 +76,61 @@ def read_tables(
 
 
 def _read_once(
-    dsn: str, queries: Mapping[str, str], expected_rows: int, progress: Progress
+    dsn: str, queries: Mapping[str, Sequence[str]], expected_rows: int, progress: Progress
 ) -> dict[str, pa.Table]:
-    tables: dict[str, pa.Table] = {}
-    done = 0
-    with _snapshot(dsn) as connection:
-        for name, query in queries.items():
-            batches: list[pa.RecordBatch] = []
-            ids: dict[str, Codes] = {}
-            for batch in copied(connection, query):
+    with _snapshot(dsn) as first, ExitStack() as stack:
+        divided = any(len(texts) > 1 for texts in queries.values())
+        second = _beside(dsn, first, stack) if divided else None
+        reading = _Reading(expected_rows, progress)
+        return {name: reading.table(texts, first, second) for name, texts in queries.items()}
+
+
+class _Reading:
+    """Reads by one session, or by two at once.
+
+    Args:
+        expected_rows: Of all queries.
+        progress: Told the share read.
+    """
+
+    def __init__(self, expected_rows: int, progress: Progress) -> None:
+        self._expected_rows = max(expected_rows, 1)
+        self._progress = progress
+        self._done = 0
+        self._lock = Lock()
+
+    def table(
+        self, texts: Sequence[str], first: db.PgConnection, second: db.PgConnection | None
+    ) -> pa.Table:
+        """Return the rows of queries, those of the first query before the others."""
+        ids: dict[str, Codes] = {}
+        if second is None or len(texts) == 1:
+            return _table(self._read(first, texts, ids, self._progress), ids)
+        with ThreadPoolExecutor(1) as pool:
+            others = pool.submit(self._read, second, texts[1:], ids, silent)
+            try:
+                batches = self._read(first, texts[:1], ids, self._progress)
+            except BaseException:
+                second.cancel()  # else it would be waited for
+                raise
+            return _table(batches + others.result(), ids)
+
+    def _read(
+        self,
+        connection: db.PgConnection,
+        texts: Sequence[str],
+        ids: dict[str, Codes],
+        progress: Progress,
+    ) -> list[pa.RecordBatch]:
+        batches = []
+        for batch in itertools.chain.from_iterable(copied(connection, text) for text in texts):
+            with self._lock:
                 batches.append(_compact(batch, ids))
-                done += len(batch)
-                if len(batch):
-                    share = min(done / max(expected_rows, 1), 1.0)
-                    progress(share, f"{done:,} rows read")
-            tables[name] = _table(batches, ids)
-    return tables
+                self._done += len(batch)
+            if len(batch):
+                share = min(self._done / self._expected_rows, 1.0)
+                progress(share, f"{self._done:,} rows read")
+        return batches
 
 
 @contextmanager
@@ -97,6 +142,18 @@ def _snapshot(dsn: str) -> Iterator[db.PgConnection]:
             yield connection
         except psycopg2.Error as error:
             raise _translated(error) from error
+
+
+def _beside(dsn: str, first: db.PgConnection, stack: ExitStack) -> db.PgConnection | None:
+    """Open another session on the snapshot of the first; None where the server gives none."""
+    [(snapshot,)] = db.execute(first, db.query("extract/export"))
+    try:
+        second = stack.enter_context(_snapshot(dsn))
+        db.execute(second, sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
+    except (RecJobsError, psycopg2.Error) as error:  # no more are allowed, or another replica
+        _logger.info("the source is read by one session: %s", first_line(error))
+        return None
+    return second
 
 
 def _translated(error: psycopg2.Error) -> RecJobsError:

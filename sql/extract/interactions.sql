@@ -3,4 +3,4 @@
 -- vanish here. Parameters: none (COPY takes none; the parts are filled in).
 select {columns}
 from {relation}
-where {before}
+where ({before})

@@ -1,3 +1,7 @@
--- Returns the oid of a table or view as the search path finds it, null where there is none.
--- Parameters: name, quoted as in SQL.
-select to_regclass(%(name)s)::oid as relation
+-- Returns a table or view as the search path finds it: its oid, and about how many pages it has if
+-- it is a plain table, else 0; no row where there is none. Parameters: name, quoted as in SQL.
+select
+    oid as relation,
+    case when relkind = 'r' then relpages else 0 end as pages
+from pg_catalog.pg_class
+where oid = to_regclass(%(name)s)

@@ -127,8 +127,8 @@ def bare_copy(dsn: str) -> None:
 def arrays(dsn: str, until: datetime = UNTIL) -> Arrays:
     """Return user_idx, item_idx, ts, rating in the log's order, and the CSR matrix's arrays."""
     with db.connect(dsn) as connection:
-        text = plan(connection, SETTINGS, until).interactions
-    log = Log.of(read_tables(dsn, {"interactions": text}, 1, silent).pop("interactions"))
+        texts = plan(connection, SETTINGS, until).halves
+    log = Log.of(read_tables(dsn, {"interactions": texts}, 1, silent).pop("interactions"))
     order, n_users = log.order, len(log.users)
     user, item, ts, rating = (
         column[order] for column in (log.user.codes, log.item.codes, log.ts, log.rating)
