@@ -368,7 +368,9 @@ def by_user(
 
     order = np.empty(len(user_idx), dtype=_row_type(user_idx))
     pair_kernels.by_user(user_idx, n_users, order)
-    return _taken(order, user_idx, *columns)
+    rows_of = np.bincount(user_idx, minlength=n_users)
+    users = np.repeat(np.arange(n_users, dtype=np.int32), rows_of)
+    return [users, *_taken(order, *columns)]
 
 
 def training_set(
@@ -454,6 +456,8 @@ def seen_items(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> See
 
 def encode_events(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
     """Return each row's position among the event types, -1 for null, and the types, ascending."""
+    if column.null_count == len(column):
+        return np.full(len(column), -1, dtype=np.int16), ()
     names = sorted(name for name in pc.unique(column).to_pylist() if name is not None)
     codes = pc.fill_null(pc.index_in(column, value_set=pa.array(names, column.type)), -1)
     return codes.to_numpy().astype(np.int16), tuple(names)
