@@ -264,6 +264,7 @@ def log_format(schema: pa.Schema) -> dict[str, Any]:
     return {
         "version": "2.6",
         "compression": "lz4",
+        "write_statistics": False,
         "column_encoding": dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
         "use_dictionary": [name for name in schema.names if name not in numbers],
     }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -16,6 +15,7 @@ from psycopg2 import sql
 
 from recjobs.copy_fields import field_of
 from recjobs.db import PgConnection
+from recjobs.threads import ahead
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
@@ -44,8 +44,8 @@ def copy_in(
     """
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(table, names)
-    with ThreadPoolExecutor(1) as pool, connection.cursor() as cursor:
-        stream = _Stream(_ahead(_encoded(batches, columns), pool))
+    with connection.cursor() as cursor:
+        stream = _Stream(ahead(_encoded(batches, columns)))
         cursor.copy_expert(statement, stream, size=_READ_BYTES)
         return int(cursor.rowcount)
 
@@ -71,14 +71,6 @@ def _encoded(batches: Iterable[pa.RecordBatch], columns: Mapping[str, str]) -> I
         if len(batch):
             yield encode(batch, columns)
     yield _TRAILER
-
-
-def _ahead(chunks: Iterator[_Chunk], pool: ThreadPoolExecutor) -> Iterator[_Chunk]:
-    """Yield each chunk while the pool makes the next."""
-    coming = pool.submit(next, chunks, None)
-    while (chunk := coming.result()) is not None:
-        coming = pool.submit(next, chunks, None)
-        yield chunk
 
 
 class _Stream(io.RawIOBase):

@@ -1,4 +1,4 @@
-"""Work that is shared out over threads, a slice of rows at a time.
+"""Work that is shared out over threads, a slice of rows at a time, or done ahead in one.
 
 Kernels and numpy's products leave the GIL alone, so threads share the arrays and nothing is copied.
 """
@@ -6,14 +6,17 @@ Kernels and numpy's products leave the GIL alone, so threads share the arrays an
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from typing import TypeVar
 
 import threadpoolctl
 
 from recjobs.progress import Progress, silent
+
+_Item = TypeVar("_Item")
 
 
 def over_rows(
@@ -37,6 +40,16 @@ def over_rows(
     with blas_threads(1), ThreadPoolExecutor(threads or cores()) as pool:
         for rows, _ in zip(slices, pool.map(work, slices), strict=True):
             progress(rows.stop / n_rows)
+
+
+def ahead(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Yield each item while a thread makes the next; none of them may be None."""
+    making = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, making, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, making, None)
+            yield item
 
 
 def cores() -> int:

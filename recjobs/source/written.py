@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from recjobs.artifacts import log_format
 from recjobs.columns import ITEM_ID, USER_ID
 from recjobs.source.log import GROUP_ROWS, Log
+from recjobs.threads import ahead
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ def write(path: Path, kept: Iterable[pa.Table], log: Log, schema: pa.Schema) -> 
         yield from log.groups(schema)
 
     with pq.ParquetWriter(path, schema, **log_format(schema)) as writer:
-        for group in _groups(both()):
+        for group in ahead(_groups(both())):
             writer.write_table(group, row_group_size=GROUP_ROWS)
             written.rows += len(group)
     return written

@@ -22,6 +22,7 @@ from recjobs.artifacts import RunFolder, StageOutput, log_format
 from recjobs.columns import EVENT, INTERACTION_COLUMNS, ITEM_ID, RATING, REASON, TS, USER_ID
 from recjobs.config import ExpectationSettings
 from recjobs.progress import Progress, silent
+from recjobs.threads import ahead
 from recjobs.validate.outcomes import Tally, outcomes_of
 from recjobs.validate.rules import RULES, BoolArray, Limits, true_where
 
@@ -86,8 +87,7 @@ def validate(
 def _groups(file: pq.ParquetFile) -> Iterator[tuple[pa.Table, BoolArray]]:
     """Yield each row group, and which of its rows equal the row before them."""
     last: pa.Table | None = None
-    for number in range(file.num_row_groups):
-        table = file.read_row_group(number)
+    for table in ahead(map(file.read_row_group, range(file.num_row_groups))):
         repeats = np.zeros(len(table), dtype=np.bool_)
         repeats[_repeats(table) + 1] = True
         if last and len(table):
