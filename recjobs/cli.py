@@ -79,8 +79,8 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
         "  recjobs stage score --run 12\n\n"
         "The stages score and publish also in shards: each does a share of the users beside the "
         "others,\nin a process of its own, and can be repeated alone. The stage itself, run after "
-        "them, does what\nnone of them has done, and the rest. Set schedule.shards to their number "
-        "first; no list depends\non it.\n\n"
+        "them, does what\nnone of them has done, and the rest. schedule.shards is their number; no "
+        "list depends\non it.\n\n"
         "  recjobs stage score --run 12 --shard 1/2 & recjobs stage score --run 12 --shard 2/2\n"
         "  wait; recjobs stage score --run 12",
     ),

@@ -1,4 +1,4 @@
-"""From a validated snapshot to arrays: the encoded log, training sets, seen items.
+"""The encoded log, and what is cut out of it: training sets, seen items.
 
 `Interactions` is the whole log before ``as_of`` with ids replaced by indexes, user by user.
 `training_set` cuts rows out of it and aggregates them to one row per (user, item): the same
@@ -16,36 +16,23 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from scipy import sparse
 
 from recjobs.columns import (
-    ACTIVE,
-    AVAILABLE,
-    CREATED_AT,
-    EVENT,
-    ITEM_ID,
     MICROSECONDS_PER_DAY,
-    RATING,
-    TS,
-    USER_ID,
-    IdType,
 )
 from recjobs.config import FeedbackSettings
 from recjobs.errors import ConfigError, DataError
-from recjobs.features import NO_FEATURES, Features, aligned
+from recjobs.features import NO_FEATURES, Features
 from recjobs.index import Index
-from recjobs.segments import NO_SEGMENTS, Segments, segments_of
-from recjobs.threads import over_rows
+from recjobs.pairs import pairs_of, taken
+from recjobs.segments import NO_SEGMENTS, Segments
 
 BoolArray = npt.NDArray[np.bool_]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 
-#: Rows that a thread brings into order at a time.
-_PART: Final = 1 << 18
 #: `Interactions.item_created` of an item whose creation time is unknown.
 NEVER = np.iinfo(np.int64).max
 #: Columns of ``rows.arrow``; the users' and items' arrays are in ``log.npz``.
@@ -305,74 +292,6 @@ class TrainingSet:
             )
 
 
-def read_snapshot(
-    interactions: Path, items: Path, users: Path, *, id_types: tuple[IdType, IdType], as_of: int
-) -> Interactions:
-    """Encode a validated snapshot.
-
-    Args:
-        interactions: Parquet of `columns.INTERACTION_COLUMNS`, ordered by (ts, user, item).
-        items: Parquet of `columns.ITEM_COLUMNS`; without rows where no items table is configured.
-        users: Parquet of `columns.USER_COLUMNS`; without rows where no users table is configured.
-            Both may have `columns.FEATURE_COLUMNS`, and users a segment.
-        id_types: The SQL types of user and item ids.
-        as_of: Microseconds; an item or user row that was created at or after it, or at an unknown
-            time and without an interaction, is left out.
-    """
-    log = pq.read_table(interactions)
-    log_users, log_items = pc.unique(log[USER_ID]), pc.unique(log[ITEM_ID])
-    item_rows = _known_before(pq.read_table(items), ITEM_ID, log_items, as_of)
-    user_rows = _known_before(pq.read_table(users), USER_ID, log_users, as_of)
-    user_index = Index.of(id_types[0], log_users, user_rows[USER_ID])
-    item_index = Index.of(id_types[1], log_items, item_rows[ITEM_ID])
-
-    # Without a users table everyone with an interaction is eligible; with one, only its rows are.
-    has_users = pq.read_metadata(users).num_rows > 0
-    eligible = np.full(len(user_index), not has_users)
-    eligible[user_index.encode(user_rows[USER_ID])] = _true_or_null(user_rows[ACTIVE])
-    available = np.ones(len(item_index), dtype=np.bool_)
-    item_created = np.full(len(item_index), NEVER, dtype=np.int64)
-    rows = item_index.encode(item_rows[ITEM_ID])
-    available[rows] = _true_or_null(item_rows[AVAILABLE])
-    item_created[rows] = _microseconds(item_rows[CREATED_AT])
-
-    event, event_names = encode_events(log[EVENT])
-    rating = pc.fill_null(log[RATING], float("nan"))
-    encoded = by_user(
-        user_index.encode(log[USER_ID]),
-        item_index.encode(log[ITEM_ID]),
-        _microseconds(log[TS]),
-        rating.to_numpy().astype(np.float32, copy=False),
-        event,
-        n_users=len(user_index),
-    )
-    return Interactions(
-        users=user_index,
-        items=item_index,
-        **dict(zip(_ROWS, encoded, strict=True)),
-        event_names=event_names,
-        eligible=eligible,
-        available=available,
-        item_created=item_created,
-        item_features=aligned(item_rows, ITEM_ID, item_index),
-        user_features=aligned(user_rows, USER_ID, user_index),
-        segments=segments_of(user_rows, USER_ID, user_index),
-    )
-
-
-def by_user(
-    user_idx: Int32Array, *columns: npt.NDArray[Any], n_users: int
-) -> list[npt.NDArray[Any]]:
-    """Return ``user_idx`` and the columns, each ``(n_rows,)``, by user, else as they are."""
-    from recjobs import pair_kernels
-
-    order = np.empty(len(user_idx), dtype=_row_type(user_idx))
-    pair_kernels.by_user(user_idx, n_users, order)
-    rows_of = np.bincount(user_idx, minlength=n_users)
-    users = np.repeat(np.arange(n_users, dtype=np.int32), rows_of)
-    return [users, *_taken(order, *columns)]
-
-
 def training_set(
     log: Interactions, rows: BoolArray, as_of: int, feedback: FeedbackSettings
 ) -> TrainingSet:
@@ -401,7 +320,7 @@ def training_set(
         kept = sum_pairs(pairs.rows, newest, weight, log.ts, as_of, np.inf) > 0
     else:
         kept = positive[newest]
-    item_idx, rating, ts = _taken(newest, log.item_idx, log.rating, log.ts)
+    item_idx, rating, ts = taken(newest, log.item_idx, log.rating, log.ts)
     return TrainingSet(
         log=log,
         liked=rows & positive,
@@ -454,15 +373,6 @@ def seen_items(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> See
     return SeenItems(pairs.indptr, log.item_idx[pairs.newest])
 
 
-def encode_events(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
-    """Return each row's position among the event types, -1 for null, and the types, ascending."""
-    if column.null_count == len(column):
-        return np.full(len(column), -1, dtype=np.int16), ()
-    names = sorted(name for name in pc.unique(column).to_pylist() if name is not None)
-    codes = pc.fill_null(pc.index_in(column, value_set=pa.array(names, column.type)), -1)
-    return codes.to_numpy().astype(np.int16), tuple(names)
-
-
 def distinct(values: Int64Array) -> Int64Array:
     """Return the distinct values, ascending, int64.
 
@@ -488,74 +398,6 @@ def seen_of(train: TrainingSet, rows: BoolArray, rule: str) -> SeenItems:
     if rule == "all":
         return SeenItems(train.indptr, train.item_idx)
     return seen_items(train.log, rows, train.as_of, rule)
-
-
-_Rows = npt.NDArray[np.integer]
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """Chosen rows of a log, by (user, item).
-
-    Attributes:
-        rows: Them, ``(n_rows,)``, each pair's oldest first.
-        newest: Each pair's last, ``(n_pairs,)``.
-        indptr: Of the pairs by user, int64, ``(n_users + 1,)``.
-        user_rows: Of each user, int64, ``(n_users,)``.
-    """
-
-    rows: _Rows
-    newest: _Rows
-    indptr: Int64Array
-    user_rows: Int64Array
-
-
-def pairs_of(indptr: Int64Array, item_idx: Int32Array, rows: BoolArray) -> Pairs:
-    """Return the chosen rows by (user, item).
-
-    Args:
-        indptr: Of the rows by user, ``(n_users + 1,)``.
-        item_idx: Of each row, ``(n_rows,)``.
-        rows: bool, ``(n_rows,)``; which are chosen.
-    """
-    from recjobs.pair_kernels import count_rows, order_pairs
-
-    user_rows = count_rows(indptr, rows)
-    begin = _cumulated(user_rows)
-    ordered = np.empty(begin[-1], dtype=_row_type(item_idx))
-    is_newest = np.empty(len(ordered), dtype=np.bool_)
-    pairs = np.zeros_like(user_rows)
-
-    def work(part: slice) -> None:
-        first, last = np.searchsorted(begin, [part.start, part.stop])
-        order_pairs(first, last, indptr, rows, item_idx, begin, ordered, is_newest, pairs)
-
-    over_rows(work, len(ordered), _PART)
-    return Pairs(ordered, ordered[is_newest], _cumulated(pairs), user_rows)
-
-
-def _taken(rows: _Rows, *columns: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Return some rows of each column."""
-    from recjobs.pair_kernels import take
-
-    taken = [np.empty(len(rows), dtype=column.dtype) for column in columns]
-
-    def work(part: slice) -> None:
-        for column, out in zip(columns, taken, strict=True):
-            take(column, rows[part], out[part])
-
-    over_rows(work, len(rows), _PART)
-    return taken
-
-
-def _cumulated(counts: Int64Array) -> Int64Array:
-    """Return where each part begins, and where the last one ends."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-
-
-def _row_type(column: Int32Array) -> type[np.integer]:
-    """Return the smaller type that holds the number of any row."""
-    return np.int32 if len(column) <= np.iinfo(np.int32).max else np.int64
 
 
 def _positives(log: Interactions, feedback: FeedbackSettings) -> tuple[BoolArray, Float32Array]:
@@ -584,19 +426,6 @@ def _event_codes(log: Interactions, names: Sequence[str], setting: str) -> list[
             f"Received: {list(names)}"
         )
     return codes
-
-
-def _known_before(table: pa.Table, key: str, in_log: pa.Array, as_of: int) -> pa.Table:
-    created = pc.fill_null(pc.less(table[CREATED_AT].cast(pa.int64()), as_of), False)
-    return table.filter(pc.or_(created, pc.is_in(table[key], value_set=in_log)))
-
-
-def _true_or_null(column: pa.ChunkedArray) -> BoolArray:
-    return np.asarray(pc.fill_null(column, True).to_numpy(), dtype=np.bool_)
-
-
-def _microseconds(column: pa.ChunkedArray) -> Int64Array:
-    return np.asarray(pc.fill_null(column.cast(pa.int64()), NEVER).to_numpy(), dtype=np.int64)
 
 
 def _expect_length(name: str, array: npt.NDArray[np.generic], expected: int) -> None:

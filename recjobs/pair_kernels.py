@@ -1,4 +1,4 @@
-"""From rows of the log to pairs of a user and an item: the loops of `dataset`, in numba."""
+"""From rows of the log to pairs of a user and an item: the loops of `pairs`, in numba."""
 
 from __future__ import annotations
 

@@ -193,6 +193,11 @@ def run_stage(
             f"shard: expected a stage that has shards, {' or '.join(stages.SHARDED)}. "
             f"Received: {stage!r}"
         )
+    if shard and shard.of != settings.schedule.shards:
+        raise ConfigError(
+            f"shard: expected one of {settings.schedule.shards}, as schedule.shards says. "
+            f"Received: {shard}"
+        )
     if stage == "verdict":
         verdict(settings, run_id)
         return "done"

@@ -95,7 +95,7 @@ def _validate(night: Night, out: StageOutput, progress: Progress) -> None:
 
 
 def _index(night: Night, out: StageOutput, progress: Progress) -> None:
-    from recjobs.dataset import read_snapshot
+    from recjobs.snapshot import read_snapshot
     from recjobs.split import split
 
     folder = night.folder

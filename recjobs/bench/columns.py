@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recjobs.columns import EVENT, RATING, TS, IdType
-from recjobs.dataset import BoolArray, Float32Array, Int64Array, encode_events
+from recjobs.dataset import BoolArray, Float32Array, Int64Array
 from recjobs.errors import ConfigError, DataError
 from recjobs.index import arrow_type
+from recjobs.snapshot import encode_events
 
 _MICROSECONDS: Final = 1_000_000
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recjobs.dataset import Interactions, read_snapshot
+from recjobs.dataset import Interactions
+from recjobs.snapshot import read_snapshot
 
 #: Parquet files with user_id, item_id, rating, ts (epoch seconds); none of them is part of the
 #: project, for their terms forbid passing them on.

@@ -17,9 +17,10 @@ from psycopg2 import sql
 from recjobs import db
 from recjobs.artifacts import StageOutput
 from recjobs.config import SourceSettings
-from recjobs.dataset import Interactions, read_snapshot
+from recjobs.dataset import Interactions
 from recjobs.errors import ConfigError, DatabaseError, DataError
 from recjobs.extract import extract
+from recjobs.snapshot import read_snapshot
 from recjobs.source import id_types, plan, read
 from servers import PLAIN, Server
 

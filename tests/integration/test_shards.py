@@ -242,6 +242,13 @@ def test_a_shard_replaces_its_own_users_rows_and_no_others(shop: Shop) -> None:
     }  # fmt: skip
 
 
+def test_a_shard_of_another_number_than_the_settings_is_refused(shop: Shop) -> None:
+    run = until(shop, in_shards(shop, 3), "refit")
+    with pytest.raises(ConfigError, match=r"one of 3, as schedule.shards says. Received: 1/2"):
+        pipeline.run_stage(in_shards(shop, 3), run.run_id, "score", shard=Shard(1, 2))
+    assert pipeline.run_store(shop.settings).get(run.run_id).status == "running"
+
+
 def test_what_no_shard_has_done_the_stage_does(shop: Shop) -> None:
     one = pipeline.run_night(shop.settings, night(24))
     settings = in_shards(shop, 7)
@@ -416,8 +423,10 @@ def test_stages_that_have_no_shards_say_so(shop: Shop, capsys: pytest.CaptureFix
     assert "a stage that has shards, score or publish. Received: 'train'" in capsys.readouterr().err
     assert main([*words, "score", "--shard", "3/2"]) == 2
     assert "expected one such as 1/4 or 4/4. Received: '3/2'" in capsys.readouterr().err
-    assert main([*words, "score", "--shard", "1/2"]) == 2  # nothing before it has run
+    assert main([*words, "score", "--shard", "1/1"]) == 2  # nothing before it has run
     assert "stage extract has not finished" in capsys.readouterr().err
+    assert main([*words, "score", "--shard", "1/2"]) == 2
+    assert "expected one of 1, as schedule.shards says. Received: 1/2" in capsys.readouterr().err
 
 
 def test_a_promoted_dry_run_gets_the_models_lists_though_popularitys_were_scored(

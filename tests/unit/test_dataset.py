@@ -24,11 +24,11 @@ from recjobs.dataset import (
     TrainingSet,
     contains,
     distinct,
-    read_snapshot,
     seen_items,
     training_set,
 )
 from recjobs.errors import ConfigError, DataError
+from recjobs.snapshot import read_snapshot
 
 INSTANT = pa.timestamp("us", "UTC")
 ARRAYS = ("indptr", "item_idx", "rating", "weight", "positive", "ts", "trained", "candidates")

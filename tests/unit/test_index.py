@@ -114,3 +114,15 @@ def test_a_file_that_is_no_index_is_refused(tmp_path: Path) -> None:
     pa.parquet.write_table(pa.table({"id": [1, 2]}), path)
     with pytest.raises(DataError, match="id type"):
         Index.load(path)
+
+
+@pytest.mark.parametrize("id_type", ["integer", "bigint"])
+def test_a_long_column_of_ids_close_together(id_type: IdType) -> None:
+    index = Index.of(id_type, pa.array([-3, 5, 6, 40], arrow_type(id_type)))
+    asked = [None, -4, -3, 0, 5, 6, 39, 40, 41, 2**31 - 1, -(2**31)] * 10
+    if id_type == "bigint":
+        asked += [2**63 - 1, -(2**63)]
+    column = pa.chunked_array([pa.array(asked), pa.array([5, 40])])
+    expected = [{-3: 0, 5: 1, 6: 2, 40: 3}.get(value, UNKNOWN) for value in [*asked, 5, 40]]  # type: ignore[arg-type]
+    assert index.encode(column).tolist() == expected
+    assert index.encode(column.combine_chunks()).tolist() == expected

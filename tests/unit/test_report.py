@@ -21,7 +21,7 @@ from recjobs.artifacts import RunFolder, StageOutput, file_sha256, read_json, wr
 from recjobs.check import check
 from recjobs.columns import POPULAR
 from recjobs.config import Settings
-from recjobs.dataset import Interactions, read_snapshot
+from recjobs.dataset import Interactions
 from recjobs.evaluate import evaluate
 from recjobs.expectations import Outcome
 from recjobs.gate import gate
@@ -31,6 +31,7 @@ from recjobs.report import page as page_module
 from recjobs.report.headline import as_of_argument, failure, headline
 from recjobs.report.lists import popularity_curves, read_lists, sample_lists
 from recjobs.report.plots import Estimate, Night, by_model, duration, number, over_nights, timings
+from recjobs.snapshot import read_snapshot
 from recjobs.split import split
 from recjobs.train import refit, train
 

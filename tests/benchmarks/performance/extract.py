@@ -23,9 +23,10 @@ from benchmarks.performance.shapes import AS_OF, Shape
 from recjobs import db
 from recjobs.artifacts import RunFolder, StageOutput
 from recjobs.config import SourceSettings
-from recjobs.dataset import by_user, pairs_of, read_snapshot
 from recjobs.extract import extract
+from recjobs.pairs import by_user, pairs_of
 from recjobs.progress import silent
+from recjobs.snapshot import read_snapshot
 from recjobs.source.log import Log
 from recjobs.source.parts import Parts
 from recjobs.source.queries import plan

@@ -1,0 +1,95 @@
+"""Rows of a log brought into order: by user, and by pair of a user and an item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from recjobs.threads import over_rows
+
+_Rows = npt.NDArray[np.integer]
+#: Rows that a thread takes at a time.
+_PART: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Chosen rows of a log, by (user, item).
+
+    Attributes:
+        rows: Them, ``(n_rows,)``, each pair's oldest first.
+        newest: Each pair's last, ``(n_pairs,)``.
+        indptr: Of the pairs by user, int64, ``(n_users + 1,)``.
+        user_rows: Of each user, int64, ``(n_users,)``.
+    """
+
+    rows: _Rows
+    newest: _Rows
+    indptr: npt.NDArray[np.int64]
+    user_rows: npt.NDArray[np.int64]
+
+
+def pairs_of(
+    indptr: npt.NDArray[np.int64], item_idx: npt.NDArray[np.int32], rows: npt.NDArray[np.bool_]
+) -> Pairs:
+    """Return the chosen rows by (user, item).
+
+    Args:
+        indptr: Of the rows by user, ``(n_users + 1,)``.
+        item_idx: Of each row, ``(n_rows,)``.
+        rows: bool, ``(n_rows,)``; which are chosen.
+    """
+    from recjobs.pair_kernels import count_rows, order_pairs
+
+    user_rows = count_rows(indptr, rows)
+    begin = _cumulated(user_rows)
+    ordered = np.empty(begin[-1], dtype=_row_type(item_idx))
+    is_newest = np.empty(len(ordered), dtype=np.bool_)
+    pairs = np.zeros_like(user_rows)
+
+    def work(part: slice) -> None:
+        first, last = np.searchsorted(begin, [part.start, part.stop])
+        order_pairs(first, last, indptr, rows, item_idx, begin, ordered, is_newest, pairs)
+
+    over_rows(work, len(ordered), _PART)
+    return Pairs(ordered, ordered[is_newest], _cumulated(pairs), user_rows)
+
+
+def taken(rows: _Rows, *columns: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Return some rows of each column."""
+    from recjobs.pair_kernels import take
+
+    taken = [np.empty(len(rows), dtype=column.dtype) for column in columns]
+
+    def work(part: slice) -> None:
+        for column, out in zip(columns, taken, strict=True):
+            take(column, rows[part], out[part])
+
+    over_rows(work, len(rows), _PART)
+    return taken
+
+
+def _cumulated(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return where each part begins, and where the last one ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+
+def _row_type(column: npt.NDArray[np.int32]) -> type[np.integer]:
+    """Return the smaller type that holds the number of any row."""
+    return np.int32 if len(column) <= np.iinfo(np.int32).max else np.int64
+
+
+def by_user(
+    user_idx: npt.NDArray[np.int32], *columns: npt.NDArray[Any], n_users: int
+) -> list[npt.NDArray[Any]]:
+    """Return ``user_idx`` and the columns, each ``(n_rows,)``, by user, else as they are."""
+    from recjobs import pair_kernels
+
+    order = np.empty(len(user_idx), dtype=_row_type(user_idx))
+    pair_kernels.by_user(user_idx, n_users, order)
+    rows_of = np.bincount(user_idx, minlength=n_users)
+    users = np.repeat(np.arange(n_users, dtype=np.int32), rows_of)
+    return [users, *taken(order, *columns)]
