@@ -77,10 +77,13 @@ class Index:
 
     def encode(self, ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int32]:
         """Return the index of each id, ``(n,)`` int32; -1 for an id that is not in the index."""
+        # Integers are compared as the widest: a bigint that no integer id can be is just unknown.
+        whole = pa.types.is_integer(self.ids.type)
+        common = pa.int64() if whole else self.ids.type
+        if whole and len(self) and self.ids[-1].as_py() - self.ids[0].as_py() < len(ids):
+            return self._placed(ids.cast(common))
         if isinstance(ids, pa.ChunkedArray):
             ids = ids.combine_chunks()
-        # Integers are compared as the widest: a bigint that no integer id can be is just unknown.
-        common = pa.int64() if pa.types.is_integer(self.ids.type) else self.ids.type
         # One look-up per distinct id, then a gather: a column repeats each id many times.
         coded = ids.cast(common).dictionary_encode()
         window = self._between(coded.dictionary)
@@ -89,6 +92,23 @@ class Index:
         table = pc.fill_null(found, UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32)
         codes = pc.fill_null(coded.indices, len(table)).to_numpy(zero_copy_only=False)
         encoded: npt.NDArray[np.int32] = np.append(table, np.int32(UNKNOWN))[codes]
+        return encoded
+
+    def _placed(self, ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int32]:
+        """Return the index of each id by a table from the first id to the last, int64 both."""
+        known = self.ids.cast(pa.int64()).to_numpy()
+        first, last = known[0], known[-1]
+        table = np.full(last - first + 2, UNKNOWN, dtype=np.int32)
+        table[known - first] = np.arange(len(known), dtype=np.int32)
+        encoded = np.empty(len(ids), dtype=np.int32)
+        start = 0
+        for chunk in ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]:
+            values = chunk.fill_null(0).to_numpy()
+            within = (values >= first) & (values <= last)
+            if chunk.null_count:
+                within &= chunk.is_valid().to_numpy(zero_copy_only=False)
+            encoded[start : start + len(chunk)] = table[np.where(within, values - first, -1)]
+            start += len(chunk)
         return encoded
 
     def _between(self, ids: pa.Array) -> range:
