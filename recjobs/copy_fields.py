@@ -66,8 +66,8 @@ class _Bytes:
     def of(cls, column: pa.Array, type_: str) -> _Bytes:
         known: npt.NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
         if type_ == "text":
-            data, lengths = _text_bytes(column)
-            return cls(_ends(np.where(known, lengths, 0)), data, known)
+            ends, data = _text_bytes(column)
+            return cls(ends, data, known)
         values = _uuids(column)[known]
         return cls(_ends(16 * known), values.view(np.uint8), known)
 
@@ -177,7 +177,7 @@ def _uuids(column: pa.Array) -> npt.NDArray[Any]:
     text = pc.fill_null(column.cast(pa.large_string()), "0" * 8 + "-0000" * 3 + "-" + "0" * 12)
     if not pc.all(pc.equal(pc.binary_length(text), 36)).as_py() and len(text):
         raise DataError("ids of type uuid: expected 36 characters each, as in Postgres's own text")
-    letters = _text_bytes(text)[0].reshape(-1, 36)
+    letters = _text_bytes(text)[1].reshape(-1, 36)
     halves = _HEX[np.delete(letters, _HYPHENS, axis=1)]
     if (halves > 15).any() or (letters[:, _HYPHENS] != ord("-")).any():
         raise DataError("ids of type uuid: expected hexadecimal digits and hyphens")
@@ -195,15 +195,15 @@ def _hex_values() -> Bytes:
 _HEX: Final = _hex_values()
 
 
-def _text_bytes(column: pa.Array) -> tuple[Bytes, npt.NDArray[np.int64]]:
-    """Return the bytes of all texts, one after the other, and the length of each; 0 of a null."""
+def _text_bytes(column: pa.Array) -> tuple[npt.NDArray[np.int64], Bytes]:
+    """Return where each text ends, after a 0, and the bytes of them all; a null is empty."""
     texts = pc.fill_null(column.cast(pa.large_string()), "")
     if not len(texts):
-        return np.empty(0, dtype=np.uint8), np.empty(0, dtype=np.int64)
+        return np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.uint8)
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     content = np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]]
-    return content, np.diff(ends)
+    return ends - ends[0], content
 
 
 def _ends(lengths: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
