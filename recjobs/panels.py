@@ -24,6 +24,7 @@ from recjobs.vector_code import (
     COLUMNS,
     FLOAT,
     FLOATS,
+    HALVES,
     INT64,
     PAIRS,
     ROWS,
@@ -150,6 +151,39 @@ def dot_products(  # type: ignore[no-untyped-def]
 
         for c, total in enumerate(loop(builder, dim, [ir.Constant(FLOAT, 0.0)] * CHAINS, step)):
             builder.store(total, builder.gep(data(5), [integer(c)]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@_in_llvm
+def add_clipped(typing, columns, first, row, n_pairs, out):  # type: ignore[no-untyped-def]
+    """Write the sums of a row's pairs and of COLUMNS columns', where they are above 0, else 0.
+
+    The columns lie as ``(…, n_pairs, COLUMNS)``, from ``first``; ``row`` is ``(n_pairs,)``, at
+    least 1 long; ``out`` is ``(n_pairs, COLUMNS)``, flat. No sum may overflow int16.
+    """
+    signature = types.void(columns, types.intp, row, types.intp, out)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def data(place: int) -> Any:
+            return context.make_array(signature.args[place])(context, builder, args[place]).data
+
+        start, row, out = builder.gep(data(0), [args[1]]), data(2), data(4)
+        zero = ir.Constant(HALVES, [0] * (2 * WIDTH))
+
+        def step(d: Any, _: list[Any]) -> list[Any]:
+            place = builder.mul(d, integer(COLUMNS))
+            added = builder.bitcast(splat(builder, builder.load(builder.gep(row, [d]))), HALVES)
+            sums = []
+            for values in load(builder, builder.gep(start, [place]), kind=PAIRS):
+                total = builder.add(builder.bitcast(values, HALVES), added)
+                above = builder.select(builder.icmp_signed(">", total, zero), total, zero)
+                sums.append(builder.bitcast(above, PAIRS))
+            store(builder, sums, builder.gep(out, [place]))
+            return []
+
+        loop(builder, args[3], [], step)
         return context.get_dummy_value()
 
     return signature, generate

@@ -26,7 +26,7 @@ INT64 = ir.IntType(64)
 PAIR = ir.IntType(32)
 FLOATS = ir.VectorType(FLOAT, WIDTH)
 PAIRS = ir.VectorType(PAIR, WIDTH)
-_HALVES = ir.VectorType(ir.IntType(16), 2 * WIDTH)
+HALVES = ir.VectorType(ir.IntType(16), 2 * WIDTH)
 #: Two products and their sum, of int16 into int32: an instruction where there is one.
 _PAIRWISE: Final = {
     (True, 16): "llvm.x86.avx512.pmaddw.d.512",
@@ -101,9 +101,9 @@ def multiply_add(builder: Any) -> Callable[[Any, Any, Any], Any]:
 def _multiply_pairs(builder: Any) -> Callable[[Any, Any, Any], Any]:
     """Return what adds both products of pairs to a third vector, of int32."""
     if _PAIRWISE is not None:
-        call = function(builder, _PAIRWISE, PAIRS, [_HALVES] * 2)
+        call = function(builder, _PAIRWISE, PAIRS, [HALVES] * 2)
         return lambda factor, value, total: builder.add(
-            total, call(*(builder.bitcast(pairs, _HALVES) for pairs in (factor, value)))
+            total, call(*(builder.bitcast(pairs, HALVES) for pairs in (factor, value)))
         )
     sixteen = splat(builder, ir.Constant(PAIR, 16))
 

@@ -13,10 +13,11 @@ from scipy import sparse
 
 from recjobs.artifacts import read_json, write_json
 from recjobs.config import Section
-from recjobs.dataset import BoolArray, Float32Array, Int32Array, TrainingSet
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems, TrainingSet
 from recjobs.models.relations import ItemRelation
 from recjobs.models.warm import Start
 from recjobs.progress import Progress, silent
+from recjobs.topn import top_n_of_scores
 
 Arrays = dict[str, npt.NDArray[Any]]
 _REST: Final = "rest_"
@@ -187,6 +188,24 @@ class BlockModel(Model):
 
         A user's scores don't depend on the other users in the block.
         """
+
+    def top_n(
+        self, users: Int32Array, seen: SeenItems, candidates: BoolArray, n: int
+    ) -> tuple[Int32Array, Float32Array]:
+        """Return each user's n best unseen candidates: a full sort's, by `score_block`.
+
+        A model that finds them without all scores overrides it.
+
+        Args:
+            users: int32, ``(b,)``; known to the model.
+            seen: What is left out.
+            candidates: bool, ``(n_items,)``; the others are never returned.
+            n: Length of a list.
+
+        Returns:
+            Item indexes int32 ``(b, n)``, -1 padded, and scores float32 ``(b, n)``, -inf padded.
+        """
+        return top_n_of_scores(self.score_block(users), users, seen, candidates, n)
 
 
 @runtime_checkable

@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import Field
 
 from recjobs.config import Section
-from recjobs.dataset import Float32Array, Int32Array, TrainingSet
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems, TrainingSet
 from recjobs.models.base import Arrays, BlockModel, History
 from recjobs.models.ncf_network import Scorer
 from recjobs.models.relations import ItemVectors
@@ -104,6 +104,12 @@ class NeuralCollaborativeFiltering(BlockModel):
     def score_block(self, user_idx: Int32Array) -> Float32Array:
         """Return scores; see `BlockModel.score_block`."""
         return self._scorer.block(user_idx)
+
+    def top_n(
+        self, users: Int32Array, seen: SeenItems, candidates: BoolArray, n: int
+    ) -> tuple[Int32Array, Float32Array]:
+        """Return the best, of which few are scored in float32; see `BlockModel.top_n`."""
+        return self._scorer.top_n(users, seen, candidates, n)
 
     def predict(self, user_idx: Int32Array, item_idx: Int32Array) -> Float32Array:
         """Return predicted ratings, clipped to the scale of the data."""

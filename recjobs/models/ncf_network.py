@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from recjobs.dataset import Float32Array, Int32Array
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems
 from recjobs.threads import over_rows
+from recjobs.topn import top_n_of_scores
 
 if TYPE_CHECKING:
     from recjobs.models.ncf import NcfSettings
+    from recjobs.models.ncf_filter import Filter
 
 #: Users that a thread takes at a time: few, so that a small block keeps all threads busy.
-_ROWS: Final = 32
+ROWS: Final = 16
 
 
 def build_network(
@@ -55,7 +58,7 @@ def build_network(
     return keras.Model([user, item], score, name="ncf")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scorer:
     """The trained network as arrays.
 
@@ -121,32 +124,67 @@ class Scorer:
         return score
 
     def block(self, user_idx: Int32Array) -> Float32Array:
-        """Return the scores of all items for some users, float32 ``(b, n_items)``.
-
-        The first layer is linear in the pair: x_user W_user + x_item W_item + b. Each part is
-        computed once, and only their sum per pair.
-        """
+        """Return the scores of all items for some users, float32 ``(b, n_items)``."""
         from recjobs.models import ncf_kernels
-        from recjobs.panels import COLUMNS, ROWS, in_panels
+        from recjobs.panels import COLUMNS, in_panels
 
-        dim = self.users.shape[1]
-        (kernel, bias), (second, second_bias) = self.first, self.second
-        layers = (
-            kernel[:dim],
-            in_panels(self.items @ kernel[dim:] + bias, COLUMNS),
-            self.product,
-            in_panels(self.items, COLUMNS),
-            in_panels(second.T, ROWS).ravel(),
-            in_panels(second_bias[:, None], ROWS).ravel(),
-            in_panels(self.output[0], ROWS).ravel(),
-        )
+        items = in_panels(self.item_part, COLUMNS), in_panels(self.items, COLUMNS)
         out = np.empty((len(user_idx), len(self.items)), dtype=np.float32)
 
         def work(rows: slice) -> None:
-            chosen = user_idx[rows]
-            ncf_kernels.score_pairs(self.users[chosen], *layers, out[rows])
-            out[rows] += self.item_bias
-            out[rows] += (self.user_bias[chosen] + self.output[1][0])[:, None]
+            parts, weighted = self.of_users(user_idx[rows])
+            ncf_kernels.score_pairs(parts, weighted, *items, *self.second_panels, out[rows])
+            self.add_biases(user_idx[rows], out[rows])
 
-        over_rows(work, len(user_idx), _ROWS)
+        over_rows(work, len(user_idx), ROWS)
         return out
+
+    def top_n(
+        self, users: Int32Array, seen: SeenItems, candidates: BoolArray, n: int
+    ) -> tuple[Int32Array, Float32Array]:
+        """Return each user's n best unseen candidates; see `BlockModel.top_n`."""
+        if self._filter is None:
+            return top_n_of_scores(self.block(users), users, seen, candidates, n)
+        return self._filter.top_n(users, seen, candidates, n)
+
+    def of_users(self, user_idx: Int32Array) -> tuple[Float32Array, Float32Array]:
+        """Return what users add to the first layer, and their vectors times the product's weights.
+
+        The first layer is linear in the pair, x_user W_user + x_item W_item + b: each part is
+        computed once, and only their sum for each pair.
+        """
+        from recjobs.models import ncf_kernels
+
+        users = self.users[user_idx]
+        return ncf_kernels.user_parts(
+            users, self.first[0][: len(self.product)]
+        ), users * self.product
+
+    def add_biases(self, user_idx: Int32Array, scores: Float32Array) -> None:
+        """Add the biases of items, users and the output to scores, ``(b, n_items)``."""
+        scores += self.item_bias
+        scores += (self.user_bias[user_idx] + self.output[1][0])[:, None]
+
+    @cached_property
+    def item_part(self) -> Float32Array:
+        """What the items add to the first layer, its bias with them, ``(n_items, hidden_1)``."""
+        kernel, bias = self.first
+        return self.items @ kernel[len(self.product) :] + bias
+
+    @cached_property
+    def second_panels(self) -> tuple[Float32Array, Float32Array, Float32Array]:
+        """The second layer's kernel and bias, and the output's kernel, in panels of units, flat."""
+        from recjobs.panels import ROWS, in_panels
+
+        kernel, bias = self.second
+        return (
+            in_panels(kernel.T, ROWS).ravel(),
+            in_panels(bias[:, None], ROWS).ravel(),
+            in_panels(self.output[0], ROWS).ravel(),
+        )
+
+    @cached_property
+    def _filter(self) -> Filter | None:
+        from recjobs.models.ncf_filter import Filter
+
+        return Filter.of(self)

@@ -6,7 +6,7 @@ from typing import Final
 
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems
 from recjobs.models.base import BlockModel, FactorModel, Model
-from recjobs.topn import FactorRanker, empty_lists, top_n_of_scores
+from recjobs.topn import FactorRanker, empty_lists
 
 #: Scores that a block model holds at a time: 256 MB.
 _SCORES: Final = 1 << 26
@@ -51,8 +51,5 @@ class Ranker:
         step = max(1, _SCORES // max(len(self._candidates), 1))
         for start in range(0, len(users), step):
             part = slice(start, start + step)
-            scores = self._model.score_block(users[part])
-            item_idx[part], score[part] = top_n_of_scores(
-                scores, users[part], seen, self._candidates, n
-            )
+            item_idx[part], score[part] = self._model.top_n(users[part], seen, self._candidates, n)
         return item_idx, score
