@@ -24,7 +24,7 @@ _STORE = PAGE.with_suffix(".json")  # what the page is made of
 #: In the order of the page.
 STAGES = (
     "extract", "top_n", "neural", "item_item", "sequence", "similar",
-    "publish", "fit", "evaluation", "night", "startup", "growth", "large",
+    "publish", "fit", "training", "evaluation", "night", "startup", "growth", "large",
 )  # fmt: skip
 _PACKAGES = (
     "numpy", "scipy", "numba", "pyarrow", "tensorflow", "keras", "pandas",
