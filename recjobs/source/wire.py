@@ -88,6 +88,7 @@ def copied(connection: PgConnection, query: str) -> Iterator[pa.RecordBatch]:
         )
         return buffer, used, ended
 
+    room = None  # for what a buffer holds, used again: fresh memory costs more than all else here
     # One buffer is filled while the rows of the other are taken apart.
     spare = np.empty(_BUFFER_BYTES, dtype=np.uint8)
     with ThreadPoolExecutor(1) as reader:
@@ -97,7 +98,8 @@ def copied(connection: PgConnection, query: str) -> Iterator[pa.RecordBatch]:
             buffer, used, ended = filling.result()
             if ended == 0:
                 filling = reader.submit(fill, spare)
-            yield _batch(buffer[skipped:used], schema)
+            room = _room(len(buffer), schema, room)
+            yield _batch(buffer[skipped:used], schema, room)
             spare, skipped = buffer, 0
     _expect(libpq, address, libpq.PQgetResult(address), _COMMAND_OK)
     while result := libpq.PQgetResult(address):
@@ -153,14 +155,25 @@ def _error(state: str, message: str) -> psycopg2.Error:
     return kind(message.strip() or "the connection was lost")
 
 
-def _batch(stream: npt.NDArray[np.uint8], schema: pa.Schema) -> pa.RecordBatch:
+_Room = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
+
+
+def _room(size: int, schema: pa.Schema, room: _Room | None) -> _Room:
+    """Return values and lengths for as many rows as a buffer may hold, ``(n_columns, n_rows)``."""
+    at_most = size // (
+        2 + 4 * len(schema)
+    )  # a row is its number of fields and their lengths at least
+    shape = len(schema), at_most
+    if room is not None and room[0].shape[1] >= at_most:
+        return room
+    return np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int32)
+
+
+def _batch(stream: npt.NDArray[np.uint8], schema: pa.Schema, room: _Room) -> pa.RecordBatch:
     from recjobs.source.wire_kernels import parse
 
     is_text = np.array([field.type == _TEXT for field in schema], dtype=np.bool_)
-    # A row is its number of fields and their lengths at least.
-    at_most = len(stream) // (2 + 4 * len(schema))
-    values = np.empty((len(schema), at_most), dtype=np.int64)
-    lengths = np.empty((len(schema), at_most), dtype=np.int32)
+    values, lengths = room
     n = parse(stream, is_text, values, lengths)
     columns = [
         _texts(stream, values[place, :n], lengths[place, :n])
