@@ -49,7 +49,7 @@ _FIRST, _LAST = (
 )
 
 _HEADER_BYTES: Final = 19
-_BUFFER_BYTES: Final = 4 << 20
+_BUFFER_BYTES: Final = 2 << 20
 _COPY_OUT, _COMMAND_OK = 3, 1  # ExecStatusType
 _SQLSTATE, _MESSAGE = ord("C"), ord("M")  # diagnostic fields
 
