@@ -58,7 +58,9 @@ class RatingsTrainer:
         ]
         averaged = settings.averaged or (3 if len(ratings) <= _FEW else 1)
         starts = range(seed, seed + averaged)
-        self._fits = [_Fit(tf, keras, train, settings, start, ratings.size) for start in starts]
+        l2 = _L2 if settings.l2 is None else settings.l2
+        self._epoch = _epoch(tf, l2, ratings.size)
+        self._fits = [_Fit(keras, train, settings, start) for start in starts]
 
     def run_epoch(self, number: int) -> float:
         """Train one epoch and return the mean loss."""
@@ -66,7 +68,7 @@ class RatingsTrainer:
             fit.begin(number, self._sets)
         user, item, centred = self._ratings.shuffled()
         rating = centred / np.float32(self._ratings.spread)
-        losses = [float(fit.epoch(user, item, rating)) for fit in self._fits]
+        losses = [float(self._epoch(*fit.state(), user, item, rating)) for fit in self._fits]
         return float(np.mean(losses)) / len(user)
 
     def start_from(self, start: Start) -> None:
@@ -127,11 +129,9 @@ class RatingsTrainer:
 
 
 class _Fit:
-    """One factorization: its weights, and what trains them for an epoch."""
+    """One factorization: its weights, and what they are drawn to."""
 
-    def __init__(
-        self, tf: Any, keras: Any, train: TrainingSet, settings: MfSettings, seed: int, size: int
-    ) -> None:
+    def __init__(self, keras: Any, train: TrainingSet, settings: MfSettings, seed: int) -> None:
         # Two initializers: one would give both sides the same numbers.
         users, items = (
             keras.layers.Embedding(
@@ -145,41 +145,43 @@ class _Fit:
             layer.build()
         user_bias = keras.Variable(np.zeros(train.n_users, dtype=np.float32))
         item_bias = keras.Variable(np.zeros(train.n_items, dtype=np.float32))
-        variables = [users.embeddings, user_bias, items.embeddings, item_bias]
-        self.weights = Weights(variables)
+        self._variables = [users.embeddings, user_bias, items.embeddings, item_bias]
+        self.weights = Weights(self._variables)
         shapes = [layer.embeddings.shape for layer in (users, items)]
         self._expected = [
             keras.Variable(np.zeros(shape, dtype=np.float32), trainable=False) for shape in shapes
         ]
         self._of_sets = [np.zeros(shape, dtype=np.float32) for shape in reversed(shapes)]
-        self._rate = settings.learning_rate or _LEARNING_RATE
-        self._optimizer = keras.optimizers.SGD(self._rate)
-        l2 = _L2 if settings.l2 is None else settings.l2
-        self.epoch = _epoch(tf, self._optimizer, variables, self._expected, l2, size)
+        self._first_rate = self._rate = settings.learning_rate or _LEARNING_RATE
 
     def begin(self, number: int, sets: list[RatedSets]) -> None:
         """Set the learning rate of an epoch, and what its vectors are drawn to."""
-        self._optimizer.learning_rate = self._rate * _DECAY ** (number - 1)
+        self._rate = self._first_rate * _DECAY ** (number - 1)
         users, _, items, _ = self.weights.arrays()
         for side, vectors in enumerate((users, items)):
             self._of_sets[side] = sets[side].fitted(vectors, self._of_sets[side])
             self._expected[side].assign(sets[side].expected(self._of_sets[side]))
 
+    def state(self) -> tuple[list[Any], list[Any], Any]:
+        """Return the variables, what the vectors are drawn to, and the learning rate."""
+        variables, expected = (
+            [variable.value for variable in each] for each in (self._variables, self._expected)
+        )
+        return variables, expected, np.float32(self._rate)
 
-def _epoch(
-    tf: Any, optimizer: Any, variables: list[Any], expected: list[Any], l2: float, size: int
-) -> Callable[..., Any]:
-    """Return the compiled epoch: all users, items and scaled ratings in, summed loss out.
 
-    The batches are cut in the graph: calls from Python would cost more than small batches do.
+def _epoch(tf: Any, l2: float, size: int) -> Callable[..., Any]:
+    """Return an epoch of stochastic gradient descent: a fit's state and all ratings in, loss out.
+
+    The batches are cut in the graph: calls from Python would cost more than small batches do. The
+    variables are given, so that all fits share what is compiled.
     """
-    optimizer.build(variables)
 
-    def step(user: Any, item: Any, rating: Any) -> Any:
+    def step(variables: Any, expected: Any, rate: Any, user: Any, item: Any, rating: Any) -> Any:
         places = (user, user, item, item)
-        rows = [tf.gather(v.value, place) for v, place in zip(variables, places, strict=True)]
+        rows = [tf.gather(v, place) for v, place in zip(variables, places, strict=True)]
         of_user, of_item = (
-            tf.gather(v.value, place) for v, place in zip(expected, (user, item), strict=True)
+            tf.gather(v, place) for v, place in zip(expected, (user, item), strict=True)
         )
         with tf.GradientTape() as tape:
             tape.watch(rows)
@@ -190,17 +192,15 @@ def _epoch(
             loss = tf.reduce_sum(error**2 + l2 * far + _BIAS_L2 * biases)
             half = loss / 2
         gradients = tape.gradient(half, rows)
-        slices = [tf.IndexedSlices(*pair) for pair in zip(gradients, places, strict=True)]
-        optimizer.apply(slices, variables)
+        for variable, gradient, place in zip(variables, gradients, places, strict=True):
+            variable.scatter_sub(tf.IndexedSlices(rate * gradient, place))
         return loss
 
-    ints = tf.TensorSpec([None], tf.int32)
-
-    @tf.function(autograph=False, input_signature=[ints, ints, tf.TensorSpec([None], tf.float32)])
-    def epoch(user: Any, item: Any, rating: Any) -> Any:
+    @tf.function(autograph=False)
+    def epoch(variables: Any, expected: Any, rate: Any, user: Any, item: Any, rating: Any) -> Any:
         def one(start: Any, loss: Any) -> tuple[Any, Any]:
             batch = (each[start : start + size] for each in (user, item, rating))
-            return start + size, loss + step(*batch)
+            return start + size, loss + step(variables, expected, rate, *batch)
 
         n = tf.size(user)
         return tf.while_loop(lambda start, _: start < n, one, (0, 0.0), parallel_iterations=1)[1]
