@@ -6,13 +6,15 @@ import platform
 from collections.abc import Callable
 from typing import Any, Final
 
-import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, codegen, config
 
-_FEATURES = llvm.get_host_cpu_features()
+# What numba compiles for, which may be less than this machine.
+_SET = config.CPU_FEATURES  # type: ignore[attr-defined]
+_HOST = codegen.get_host_cpu_features()  # type: ignore[no-untyped-call]
+_FEATURES = (_HOST if _SET is None else _SET).split(",")
 #: Floats of a vector register; 6 x 4 of them hold a panel's sums where there are 32, else 6 x 2.
-WIDTH: Final = 16 if _FEATURES.get("avx512bw") else 8 if _FEATURES.get("avx2") else 4
+WIDTH: Final = 16 if "+avx512bw" in _FEATURES else 8 if "+avx2" in _FEATURES else 4
 VECTORS: Final = 2 if WIDTH == 8 else 4
 ROWS: Final = 6
 COLUMNS: Final = WIDTH * VECTORS

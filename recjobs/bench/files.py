@@ -1,8 +1,8 @@
 """The files of a split: T as a log, E and N in the terms of T's index.
 
 T and I make the index; E and N are opened by other functions, which the fit never calls. Rows of T
-are put in the order of their time by a stable sort, so that equal times keep the order of the file,
-and are never sorted otherwise.
+are put by user, and each user's in the order of their time by a stable sort: equal times keep the
+order of the file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Training:
     """What the fit may see.
 
     Attributes:
-        log: T, oldest first; its items are those of T and of I.
+        log: T; its items are those of T and of I.
         timed: bool, ``(n_rows,)``; rows with a time. The others count as the oldest.
         in_items: bool, ``(n_items,)``; items of I; None without one.
     """

@@ -15,6 +15,8 @@ from recjobs.topn import empty_lists
 
 #: Rows handed to a thread at a time.
 _ROWS: Final = 64
+#: Lengths may be 0 where products are not: next to zero, float32 squares are.
+_TINY: Final = np.float32(1e-12)
 
 
 def each_gram_rows(
@@ -77,7 +79,7 @@ def nearest(
     near, cosine = empty_lists(n_columns, min(n, n_columns))
 
     def take(rows: slice, gram: Float32Array) -> None:
-        gram_kernels.to_cosines(rows.start, gram, length, np.float32(shrinkage))
+        gram_kernels.to_cosines(rows.start, gram, length, np.float32(shrinkage) + _TINY)
         topn_kernels.keep_best(gram, allowed, near[rows], cosine[rows])
 
     each_gram_rows(matrix, take, threads, progress)

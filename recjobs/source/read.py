@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from threading import Lock
 from typing import Final
 
@@ -20,6 +20,7 @@ import psycopg2.errors
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg2 import sql
+from psycopg2.extensions import TRANSACTION_STATUS_INERROR
 
 from recjobs import db
 from recjobs.columns import CREATED_AT, ITEM_ID, RATING, TS, USER_ID
@@ -30,8 +31,14 @@ from recjobs.source.codes import Codes
 from recjobs.source.wire import INSTANT, copied
 
 _logger = logging.getLogger(__name__)
-#: On a replica, a conflict with what it must replay.
-_CONFLICTS: Final = (psycopg2.errors.SerializationFailure, psycopg2.errors.DeadlockDetected)
+#: On a replica, a conflict with what it must replay; and a lock that the second session waits for
+#: behind a change of the table, which waits for the first: no deadlock that the server could see.
+_CONFLICTS: Final = (
+    psycopg2.errors.SerializationFailure,
+    psycopg2.errors.DeadlockDetected,
+    psycopg2.errors.LockNotAvailable,
+)
+_LOCK_SECONDS: Final = 5.0
 _ATTEMPTS: Final = 5
 _FIRST_PAUSE_SECONDS: Final = 1.0
 
@@ -78,11 +85,13 @@ def read_tables(
 def _read_once(
     dsn: str, queries: Mapping[str, Sequence[str]], expected_rows: int, progress: Progress
 ) -> dict[str, pa.Table]:
-    with _snapshot(dsn) as first, ExitStack() as stack:
-        divided = any(len(texts) > 1 for texts in queries.values())
-        second = _beside(dsn, first, stack) if divided else None
+    tables = {}
+    with _snapshot(dsn) as first:
         reading = _Reading(expected_rows, progress)
-        return {name: reading.table(texts, first, second) for name, texts in queries.items()}
+        for name, texts in queries.items():
+            with _beside(dsn, first) if len(texts) > 1 else nullcontext() as second:
+                tables[name] = reading.table(texts, first, second)
+    return tables
 
 
 class _Reading:
@@ -98,6 +107,7 @@ class _Reading:
         self._progress = progress
         self._done = 0
         self._lock = Lock()
+        self._failure: BaseException | None = None
 
     def table(
         self, texts: Sequence[str], first: db.PgConnection, second: db.PgConnection | None
@@ -107,13 +117,33 @@ class _Reading:
         if second is None or len(texts) == 1:
             return _table(self._read(first, texts, ids, self._progress), ids)
         with ThreadPoolExecutor(1) as pool:
-            others = pool.submit(self._read, second, texts[1:], ids, silent)
+            others = pool.submit(self._part, second, texts[1:], ids, silent, first)
+            batches = self._part(first, texts[:1], ids, self._progress, second)
             try:
-                batches = self._read(first, texts[:1], ids, self._progress)
-            except BaseException:
-                second.cancel()  # else it would be waited for
-                raise
-            return _table(batches + others.result(), ids)
+                return _table(batches + others.result(), ids)
+            except BaseException as error:  # an interrupt, while it was waited for
+                raise self._failed(error, second) from None
+
+    def _part(
+        self,
+        connection: db.PgConnection,
+        texts: Sequence[str],
+        ids: dict[str, Codes],
+        progress: Progress,
+        other: db.PgConnection,
+    ) -> list[pa.RecordBatch]:
+        try:
+            return self._read(connection, texts, ids, progress)
+        except BaseException as error:
+            raise self._failed(error, other) from None
+
+    def _failed(self, error: BaseException, other: db.PgConnection) -> BaseException:
+        """End the other session's part too, and return what failed first."""
+        with self._lock:
+            self._failure = self._failure or error
+        with suppress(psycopg2.Error):  # it may have ended
+            other.cancel()
+        return self._failure
 
     def _read(
         self,
@@ -124,6 +154,8 @@ class _Reading:
     ) -> list[pa.RecordBatch]:
         batches = []
         for batch in itertools.chain.from_iterable(copied(connection, text) for text in texts):
+            if self._failure is not None:  # of the other session
+                raise self._failure
             with self._lock:
                 batches.append(_compact(batch, ids))
                 self._done += len(batch)
@@ -137,6 +169,9 @@ class _Reading:
 def _snapshot(dsn: str) -> Iterator[db.PgConnection]:
     with db.connect(dsn) as connection:
         try:
+            # A session may have to wait for the other one.
+            db.execute(connection, sql.SQL("set idle_in_transaction_session_timeout = 0"))
+            connection.commit()
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
             connection.set_client_encoding("UTF8")
             yield connection
@@ -144,16 +179,25 @@ def _snapshot(dsn: str) -> Iterator[db.PgConnection]:
             raise _translated(error) from error
 
 
-def _beside(dsn: str, first: db.PgConnection, stack: ExitStack) -> db.PgConnection | None:
+@contextmanager
+def _beside(dsn: str, first: db.PgConnection) -> Iterator[db.PgConnection | None]:
     """Open another session on the snapshot of the first; None where the server gives none."""
-    [(snapshot,)] = db.execute(first, db.query("extract/export"))
-    try:
-        second = stack.enter_context(_snapshot(dsn))
-        db.execute(second, sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
-    except (RecJobsError, psycopg2.Error) as error:  # no more are allowed, or another replica
-        _logger.info("the source is read by one session: %s", first_line(error))
-        return None
-    return second
+    with ExitStack() as stack:
+        second = None
+        try:
+            [(snapshot,)] = db.execute(first, db.query("extract/export"))
+            second = stack.enter_context(_snapshot(dsn))
+            db.execute(second, sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
+            limit = sql.Literal(f"{_LOCK_SECONDS:g}s")
+            db.execute(second, sql.SQL("set local lock_timeout = {}").format(limit))
+        except (RecJobsError, psycopg2.Error) as error:
+            # No more sessions are allowed, another replica answers, or the right is missing.
+            _logger.info("the source is read by one session: %s", first_line(error))
+            second = None
+            stack.close()
+            if first.info.transaction_status == TRANSACTION_STATUS_INERROR:
+                first.rollback()
+        yield second
 
 
 def _translated(error: psycopg2.Error) -> RecJobsError:

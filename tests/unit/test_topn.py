@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +274,21 @@ def test_scores_that_rounded_vectors_cannot_tell_apart(step: float) -> None:
     received = FactorRanker(item, candidates).top_n(user, users, seen, 40)
     np.testing.assert_array_equal(received[0], expected[0])
     np.testing.assert_array_equal(received[1], expected[1])
+
+
+def test_lists_are_made_where_numba_is_told_to_use_less_of_the_machine(tmp_path: Path) -> None:
+    program = (
+        "import numpy as np; from recjobs.dataset import SeenItems\n"
+        "from recjobs.topn import FactorRanker\n"
+        "item = np.arange(70, dtype=np.float32)[:, None]\n"
+        "ranker = FactorRanker(item, np.ones(70, np.bool_))\n"
+        "seen = SeenItems(np.array([0, 1]), np.array([69], np.int32))\n"
+        "lists = ranker.top_n(item[1:2], np.zeros(1, np.int32), seen, 3)\n"
+        "print(lists[0].tolist(), lists[1].tolist())\n"
+    )
+    less = {"NUMBA_ENABLE_AVX": "0", "NUMBA_CACHE_DIR": str(tmp_path)}
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **less},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert printed.strip() == "[[68, 67, 66]] [[68.0, 67.0, 66.0]]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from logs import every, log_of
 from recjobs import models
@@ -82,3 +83,14 @@ def test_similar_items_have_the_same_users() -> None:
     wanted = dense(x.T, 2, 3.0)[items]
     np.testing.assert_allclose(likeness[:2], -np.sort(-wanted[:2], axis=1)[:, :2], rtol=1e-4)
     assert (similar[2] == -1).all()  # nobody likes it
+
+
+@pytest.mark.parametrize("name", ["item_knn", "user_knn"])
+def test_without_shrinkage_what_is_long_ago_is_no_error(name: str) -> None:
+    rows = [(user, item, day) for user in range(4) for item, day in ((user % 2, 0), (2, 1094))]
+    log = log_of(rows)
+    feedback = FeedbackSettings(half_life_days=14)  # squares of what is left of 78 are 0
+    train = training_set(log, every(log), 1095 * DAY, feedback)
+    model = models.make(name, {"shrinkage": 0.0}, seed=1, threads=1)
+    model.fit(train)
+    assert model.known_items.all()
