@@ -18,9 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy import sparse
 
-from recjobs.columns import (
-    MICROSECONDS_PER_DAY,
-)
+from recjobs.columns import MICROSECONDS_PER_DAY
 from recjobs.config import FeedbackSettings
 from recjobs.errors import ConfigError, DataError
 from recjobs.features import NO_FEATURES, Features

@@ -62,14 +62,14 @@ def taken(rows: _Rows, *columns: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     """Return some rows of each column."""
     from recjobs.pair_kernels import take
 
-    taken = [np.empty(len(rows), dtype=column.dtype) for column in columns]
+    values = [np.empty(len(rows), dtype=column.dtype) for column in columns]
 
     def work(part: slice) -> None:
-        for column, out in zip(columns, taken, strict=True):
+        for column, out in zip(columns, values, strict=True):
             take(column, rows[part], out[part])
 
     over_rows(work, len(rows), _PART)
-    return taken
+    return values
 
 
 def _cumulated(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

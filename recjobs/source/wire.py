@@ -160,9 +160,8 @@ _Room = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
 
 def _room(size: int, schema: pa.Schema, room: _Room | None) -> _Room:
     """Return values and lengths for as many rows as a buffer may hold, ``(n_columns, n_rows)``."""
-    at_most = size // (
-        2 + 4 * len(schema)
-    )  # a row is its number of fields and their lengths at least
+    # A row is its number of fields and their lengths at least.
+    at_most = size // (2 + 4 * len(schema))
     shape = len(schema), at_most
     if room is not None and room[0].shape[1] >= at_most:
         return room
