@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -245,6 +246,23 @@ def test_the_manifest_is_a_plain_file(tmp_path: Path) -> None:
     expected = file_sha256(tmp_path / "run-1" / "gate" / "verdict.json")
     assert told["files"] == {"verdict.json": expected}
     assert expected == "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+
+
+def test_a_file_is_read_for_its_sum_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.arrow"
+    path.write_text("1")
+    digest = Mock(wraps=hashlib.file_digest)
+    monkeypatch.setattr(hashlib, "file_digest", digest)
+    first = file_sha256(path)
+    assert (file_sha256(path), digest.call_count) == (first, 2)  # just written: it may change
+    os.utime(path, ns=(0, 10**18))
+    moved = path.rename(tmp_path / "moved.arrow")
+    assert [file_sha256(p) for p in (moved, moved)] == [first, first]
+    assert digest.call_count == 3
+    moved.write_text("2")  # as many bytes
+    assert file_sha256(moved) != first
 
 
 json_values = st.recursive(
