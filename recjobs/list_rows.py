@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,9 @@ from recjobs.columns import POPULAR, REASON, USER_ID
 from recjobs.dataset import BoolArray, Int32Array, Int64Array, SeenItems, TrainingSet
 from recjobs.models.base import Model
 from recjobs.topn import TopN
+
+#: One of a few names in nearly every entry.
+_SOURCE: Final = pa.dictionary(pa.int32(), pa.string())
 
 
 class ListRows:
@@ -39,7 +42,7 @@ class ListRows:
                 (USER_ID, train.users.ids.type),
                 ("item_ids", pa.list_(items)),
                 ("scores", pa.list_(pa.float32())),
-                ("sources", pa.list_(pa.string())),
+                ("sources", pa.list_(_SOURCE)),
                 ("because_item_ids", pa.list_(items)),
                 (REASON, pa.string()),
             ]
@@ -56,11 +59,11 @@ class ListRows:
         if self._range is not None:
             values = np.where(by_model[on_list], values.clip(*self._range), values)
         names = pa.array([POPULAR, self._name])
-        sources = pa.DictionaryArray.from_arrays(by_model[on_list].astype(np.int8), names)
+        sources = pa.DictionaryArray.from_arrays(by_model[on_list].astype(np.int32), names)
         lists = [
             self._train.items.decode(block.item_idx[on_list]),
             pa.array(values, pa.float32()),
-            sources.cast(pa.string()),
+            sources,
             self._train.items.decode(because[on_list]),
         ]
         columns = [

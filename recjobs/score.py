@@ -37,6 +37,7 @@ from recjobs.models.relations import ItemRelation, ItemVectors
 from recjobs.progress import Progress, silent
 from recjobs.rerank import Reranker
 from recjobs.shards import Shard
+from recjobs.threads import ahead
 from recjobs.topn import TopN, empty_lists
 
 __all__ = ["Fallback", "Scorer", "TopN", "top_n"]
@@ -58,6 +59,7 @@ def top_n(
     *,
     block_users: int,
     rerank: Reranker | None = None,
+    fallback: Fallback | None = None,
 ) -> Iterator[TopN]:
     """Yield the lists of the users, block by block, in the order given.
 
@@ -73,8 +75,9 @@ def top_n(
         n: Length of a list.
         block_users: Users in a block; it changes memory and time, never a list.
         rerank: Makes the model's lists anew from its best.
+        fallback: Of the training set and the candidates, where there is one already.
     """
-    fallback = Fallback(train, candidates)
+    fallback = fallback or Fallback(train, candidates)
     ranker = None if model is None else Ranker(model, candidates)
     depth = max(n, rerank.settings.pool) if rerank else n
     for start in range(0, len(users), block_users):
@@ -129,12 +132,13 @@ class Scorer:
             of_score.n + of_score.margin,
             block_users=of_score.block_users,
             rerank=self._rerank,
+            fallback=self._fallback,
         )
         done = 0
-        with pq.ParquetWriter(out.folder / "lists.parquet", rows.schema, compression="zstd") as to:
-            for block in lists:
-                to.write_batch(rows.batch(block))
-                done += len(block.user_idx)
+        with _writer(out.folder / "lists.parquet", rows.schema) as to:
+            for batch in ahead(rows.batch(block) for block in lists):
+                to.write_batch(batch)
+                done += len(batch)
                 progress(done / len(users), f"{done:,} of {len(users):,} users")
         if of_score.similar_users and isinstance(self._model, FactorModel):
             known = self._model.known_users
@@ -153,7 +157,7 @@ class Scorer:
         """
         train, of_score = self._train, self._settings.score
         spares = of_score.margin + _POPULAR_SPARES
-        _write_popular(Fallback(train, train.candidates), train, of_score.n + spares, out)
+        _write_popular(self._fallback, train, of_score.n + spares, out)
         relation = None if self._model is None else self._model.relation()
         if relation is None:
             relation = _by_co_occurrence(train, self._settings)
@@ -166,6 +170,10 @@ class Scorer:
     def _seen(self) -> SeenItems:
         exclude = self._settings.feedback.exclude_seen
         return seen_of(self._train, self._everything, exclude)
+
+    @cached_property
+    def _fallback(self) -> Fallback:
+        return Fallback(self._train, self._train.candidates)
 
     @cached_property
     def _rerank(self) -> Reranker | None:
@@ -204,7 +212,8 @@ def _write_neighbours(
         [(key, ids), (f"similar_{what}_ids", pa.list_(ids)), ("scores", pa.list_(pa.float32()))]
     )
     step = max(1, min(_BLOCK_ITEMS, _SIMILAR_SCORES // max(len(chosen), 1)))
-    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+
+    def batches() -> Iterator[pa.RecordBatch]:
         for start in range(0, len(rows), step):
             block = rows[start : start + step]
             found, score = relation.similar(block, chosen, max(n, 1))
@@ -215,7 +224,17 @@ def _write_neighbours(
                 as_lists(index.decode(found[given]), given.sum(axis=1)),
                 as_lists(pa.array(score[given], pa.float32()), given.sum(axis=1)),
             ]
-            file.write_batch(pa.record_batch(columns, schema=schema))
+            yield pa.record_batch(columns, schema=schema)
+
+    with _writer(path, schema) as file:
+        for batch in ahead(batches()):
+            file.write_batch(batch)
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a file for lists: scores seldom repeat, and to look for repetitions takes longest."""
+    repeated = [f"{name}.list.element" for name in schema.names if name != "scores"]
+    return pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=repeated)
 
 
 def _by_co_occurrence(train: TrainingSet, settings: Settings) -> ItemRelation:

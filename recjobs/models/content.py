@@ -36,7 +36,8 @@ from recjobs.models.base import (
     strengths,
 )
 from recjobs.models.feature_rows import FeatureRows, unit_rows
-from recjobs.models.relations import SparseItemItem, itself
+from recjobs.models.nearest import itself
+from recjobs.models.relations import SparseItemItem
 from recjobs.progress import Progress, silent
 from recjobs.threads import over_rows
 from recjobs.topn import TILE_USERS, top_n_of_scores

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems
 from recjobs.models.base import Arrays, csr_arrays, csr_of
-from recjobs.models.relations import itself
+from recjobs.models.nearest import itself
 from recjobs.threads import over_rows
 from recjobs.topn import TILE_ITEMS, TILE_USERS, top_n_of_scores
 

@@ -99,9 +99,14 @@ def because_of_vectors(
     indptr: npt.NDArray[np.int64],
     items: npt.NDArray[np.int32],
     unit: npt.NDArray[np.float32],
+    nearest: npt.NDArray[np.int32],
+    sought: npt.NDArray[np.bool_],
     out: npt.NDArray[np.int32],
 ) -> None:
     """Write, for each listed item, the history item with the greatest cosine.
+
+    That is the first of its nearest items that is in the history; where none of them is, all of the
+    history is looked at.
 
     Args:
         lists: Item indexes, ``(n_rows, n)``; -1 for an entry to leave alone.
@@ -109,37 +114,66 @@ def because_of_vectors(
         indptr: Of the histories, ``(n_users + 1,)``.
         items: The history items, ascending within a user.
         unit: Item vectors of length 1, ``(n_items, dim)``.
+        nearest: See `nearest.Nearest`, ``(n_items, n_nearest)``.
+        sought: Which rows of it count, ``(n_items,)``.
         out: ``(n_rows, n)``; set where there is a history item other than the item itself.
     """
     n, dim = lists.shape[1], unit.shape[1]
+    places = np.empty(n, dtype=np.int64)
     listed = np.zeros((-(-n // ROWS), dim, ROWS), dtype=np.float32)
     history = np.zeros((dim, COLUMNS), dtype=np.float32)
     best = np.empty(len(listed) * ROWS, dtype=np.float32)
     cosines = np.empty(ROWS * COLUMNS, dtype=np.float32)
     passed = np.empty(ROWS, dtype=np.uint64)
+    has = np.zeros(len(unit), dtype=np.bool_)
     for row in range(len(users)):
-        best[:] = np.inf  # which nothing reaches
+        own = items[indptr[users[row]] : indptr[users[row] + 1]]
+        has[own] = True
+        left = 0
         for place in range(n):
-            if lists[row, place] >= 0:
-                best[place] = -np.inf
-                listed[place // ROWS, :, place % ROWS] = unit[lists[row, place]]
-        end = indptr[users[row] + 1]
-        for first in range(indptr[users[row]], end, COLUMNS):
-            own = items[first : min(first + COLUMNS, end)]
-            for column in range(len(own)):
-                history[:, column] = unit[own[column]]
-            history[0, len(own) :] = np.nan
-            for group in range(len(listed)):
+            item = lists[row, place]
+            if item < 0:
+                continue
+            if sought[item]:
+                out[row, place] = _first_of(nearest[item], has)
+            if out[row, place] < 0:
+                places[left] = place
+                left += 1
+        has[own] = False
+        best[:] = np.inf  # which nothing reaches
+        for entry in range(left):
+            best[entry] = -np.inf
+            listed[entry // ROWS, :, entry % ROWS] = unit[lists[row, places[entry]]]
+        for first in range(0, len(own) if left else 0, COLUMNS):
+            part = own[first : first + COLUMNS]
+            for column in range(len(part)):
+                history[:, column] = unit[part[column]]
+            history[0, len(part) :] = np.nan
+            for group in range((left + ROWS - 1) // ROWS):
                 if score_panel(
                     listed.ravel(), group * dim * ROWS, history.ravel(), 0, dim,
                     best, group * ROWS, cosines, passed,
                 ):  # fmt: skip
-                    _keep_nearest(group, own, cosines, passed, lists[row], best, out[row])
+                    _keep_nearest(
+                        places[group * ROWS : left], part, cosines, passed, lists[row],
+                        best[group * ROWS :], out[row],
+                    )  # fmt: skip
+
+
+@compiled
+def _first_of(items: npt.NDArray[np.int32], has: npt.NDArray[np.bool_]) -> int:
+    """Return the first item that there is, -1 where there is none."""
+    for item in items:
+        if item < 0:
+            break
+        if has[item]:
+            return int(item)
+    return -1
 
 
 @compiled
 def _keep_nearest(
-    group: int,
+    places: npt.NDArray[np.int64],
     own: npt.NDArray[np.int32],
     cosines: npt.NDArray[np.float32],
     passed: npt.NDArray[np.uint64],
@@ -147,16 +181,26 @@ def _keep_nearest(
     best: npt.NDArray[np.float32],
     out: npt.NDArray[np.int32],
 ) -> None:
-    """Take what a panel has over into ``best`` and ``out``: of equals, the first stays."""
-    for r in range(ROWS):
-        place = group * ROWS + r
+    """Take what a panel has over into ``best`` and ``out``: of equals, the first stays.
+
+    Args:
+        places: Where the panel's rows are on the list; there may be fewer than ROWS.
+        own: The history item of each column.
+        cosines: The panel, ``(ROWS * COLUMNS,)``.
+        passed: A bit of each column that may be nearer, ``(ROWS,)``.
+        listed: The whole list.
+        best: The cosine of each row so far.
+        out: The reasons of the whole list.
+    """
+    for r in range(min(ROWS, len(places))):
+        place = places[r]
         bits = passed[r]
         while bits:
             column = lowest_bit(bits)
             bits &= bits - np.uint64(1)
             cosine = cosines[r * COLUMNS + column]
-            if cosine > best[place] and own[column] != listed[place]:
-                best[place] = cosine
+            if cosine > best[r] and own[column] != listed[place]:
+                best[r] = cosine
                 out[place] = own[column]
 
 

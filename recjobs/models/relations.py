@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 from scipy import sparse
 
-from recjobs.dataset import BoolArray, Float32Array, Int32Array, Int64Array, SeenItems
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems
+from recjobs.models.nearest import Nearest, itself
 from recjobs.threads import over_rows
 from recjobs.topn import TILE_USERS, FactorRanker, columns_of, empty_lists, top_n_of_scores
 
@@ -34,15 +35,21 @@ class ItemRelation(Protocol):
         """Return each item's n nearest candidates, ``(b, n)``, -1 padded, and their likeness."""
 
 
-@dataclass(frozen=True, slots=True)
 class ItemVectors:
     """Items relate by the cosine of their vectors.
 
-    Attributes:
+    Args:
         unit: Vectors of length 1, float32 ``(n_items, dim)``; all 0 for an unknown item.
+
+    Attributes:
+        unit: The same.
     """
 
-    unit: Float32Array
+    def __init__(self, unit: Float32Array) -> None:
+        self.unit = unit
+        self._known: BoolArray = (unit != 0).any(axis=1)
+        self._nearest = Nearest(unit)
+        self._ranked: tuple[BoolArray, FactorRanker] | None = None
 
     @classmethod
     def of(cls, vectors: Float32Array, known: BoolArray) -> ItemVectors:
@@ -55,12 +62,14 @@ class ItemVectors:
         """Return the history item with the greatest cosine."""
         from recjobs.models import relation_kernels
 
+        self._nearest.seek(lists, history.indptr[users + 1] - history.indptr[users])
         out = np.full_like(lists, -1)
 
         def work(rows: slice) -> None:
             relation_kernels.because_of_vectors(
-                lists[rows], users[rows], history.indptr, history.indices, self.unit, out[rows]
-            )
+                lists[rows], users[rows], history.indptr, history.indices, self.unit,
+                self._nearest.items, self._nearest.sought, out[rows],
+            )  # fmt: skip
 
         over_rows(work, len(users), TILE_USERS)
         return out
@@ -69,10 +78,16 @@ class ItemVectors:
         self, items: Int32Array, candidates: BoolArray, n: int
     ) -> tuple[Int32Array, Float32Array]:
         """Return the candidates with the greatest cosine, the item itself left out."""
-        known: BoolArray = (self.unit != 0).any(axis=1)
-        ranker = FactorRanker(self.unit, candidates & known)
+        ranker = self._ranker(candidates)
         found, score = ranker.top_n(self.unit, items, itself(len(self.unit)), n)
-        return _only(known[items], found, score)
+        return _only(self._known[items], found, score)
+
+    def _ranker(self, candidates: BoolArray) -> FactorRanker:
+        """Return what ranks the candidates: the last one, where they are the same."""
+        if self._ranked is None or not np.array_equal(self._ranked[0], candidates):
+            ranker = FactorRanker(self.unit, candidates & self._known)
+            self._ranked = candidates.copy(), ranker
+        return self._ranked[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +200,6 @@ class DenseItemItem:
         weight = self.weights[column[has]]
         rows[has[:, None], self.item_of] = np.where(weight > 0, weight, -np.inf)
         return top_n_of_scores(rows, items, itself(self.n_items), candidates, n)
-
-
-def itself(n: int) -> SeenItems:
-    """Return "seen items" that keep every item out of its own list."""
-    indptr: Int64Array = np.arange(n + 1, dtype=np.int64)
-    return SeenItems(indptr, np.arange(n, dtype=np.int32))
 
 
 def _only(

@@ -30,7 +30,7 @@ from recjobs.models.base import (
     strengths,
 )
 from recjobs.models.gram import nearest
-from recjobs.models.relations import itself
+from recjobs.models.nearest import itself
 from recjobs.progress import Progress, silent
 from recjobs.threads import over_rows
 from recjobs.topn import TILE_USERS, top_n_of_scores

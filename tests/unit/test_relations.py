@@ -36,3 +36,22 @@ def test_the_reason_is_the_history_item_of_the_greatest_cosine(dim: int, n: int)
                 assert because != item
                 best = cosine[item, others].max()
                 assert cosine[item, because] == pytest.approx(best, abs=1e-6)
+
+
+def test_a_reason_is_the_same_wherever_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    n_items, n = 500, 11
+    vectors = rng.integers(-1, 2, (n_items, 3)).astype(np.float32)  # many are equal, some are 0
+    sizes = rng.integers(0, 40, 60)
+    history = [np.sort(rng.permutation(n_items)[:size]) for size in sizes]
+    seen = SeenItems(np.append(0, np.cumsum(sizes)), np.concatenate(history).astype(np.int32))
+    users = rng.permutation(len(sizes)).astype(np.int32)
+    lists = rng.integers(-1, n_items, (len(sizes), n)).astype(np.int32)
+
+    found = {}
+    for among, speed in (("history", 0), ("nearest", n_items)):
+        monkeypatch.setattr("recjobs.models.nearest._SPEED", speed)
+        relation = ItemVectors.of(vectors, np.arange(n_items) % 5 != 0)
+        found[among] = relation.because(lists, users, seen)
+    assert (found["history"] >= 0).any()
+    assert np.array_equal(found["history"], found["nearest"])
