@@ -348,7 +348,13 @@ def candidates_of(
 
 
 def seen_items(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> SeenItems:
-    """Return what each user must not be recommended again.
+    """Return what each user must not be recommended again; see `seen_rows`."""
+    pairs = pairs_of(log.indptr, log.item_idx, seen_rows(log, rows, as_of, rule))
+    return SeenItems(pairs.indptr, log.item_idx[pairs.newest])
+
+
+def seen_rows(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> BoolArray:
+    """Return the rows whose user must not be recommended their item again.
 
     Args:
         log: The whole log.
@@ -360,15 +366,15 @@ def seen_items(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> See
     Raises:
         ConfigError: The rule is none of these, or names an event type that the log does not have.
     """
+    if rule == "all":
+        return rows
     if rule == "none":
-        rows = np.zeros(len(log), dtype=np.bool_)
-    elif rule.removesuffix("d").isdecimal():
-        rows = rows & (log.ts >= as_of - int(rule.removesuffix("d")) * MICROSECONDS_PER_DAY)
-    elif rule != "all":
-        codes = _event_codes(log, [name.strip() for name in rule.split(",")], "exclude_seen")
-        rows = rows & np.isin(log.event, codes)
-    pairs = pairs_of(log.indptr, log.item_idx, rows)
-    return SeenItems(pairs.indptr, log.item_idx[pairs.newest])
+        return np.zeros(len(log), dtype=np.bool_)
+    if rule.removesuffix("d").isdecimal():
+        since = as_of - int(rule.removesuffix("d")) * MICROSECONDS_PER_DAY
+        return rows & (log.ts >= since)
+    codes = _event_codes(log, [name.strip() for name in rule.split(",")], "exclude_seen")
+    return rows & np.isin(log.event, codes)
 
 
 def distinct(values: Int64Array) -> Int64Array:

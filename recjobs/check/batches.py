@@ -28,19 +28,17 @@ class Batch:
     Attributes:
         user_idx: int32, ``(n_rows,)``; -1 for an unknown user.
         length: int64, ``(n_rows,)``; entries per row.
+        bounds: int64, ``(n_rows + 1,)``; the first entry of each row, and the number of all.
         explained: bool, ``(n_rows,)``; rows with a reason.
         ragged: bool, ``(n_rows,)``; rows with more or fewer scores, sources or reasons than items.
-        row: int64, ``(n_entries,)``; the row of each entry, ascending.
-        rank: int64, ``(n_entries,)``; from 0 within a row.
         item_idx: int32, ``(n_entries,)``; -1 for an unknown or null item.
     """
 
     user_idx: Int32Array
     length: Int64Array
+    bounds: Int64Array
     explained: BoolArray
     ragged: BoolArray
-    row: Int64Array
-    rank: Int64Array
     item_idx: Int32Array
 
 
@@ -66,22 +64,14 @@ def _batches(path: Path, log: Interactions) -> Iterator[Batch]:
             yield _encoded(rows, log)
 
 
-def ragged(length: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Return the row of each entry and its place within the row, for rows of given lengths."""
-    row = np.repeat(np.arange(len(length), dtype=np.int64), length)
-    return row, np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
-
-
 def _encoded(rows: pa.RecordBatch, log: Interactions) -> Batch:
     lengths = [_lengths(rows.column(name)) for name in _PER_ITEM]
-    row, rank = ragged(lengths[0])
     return Batch(
         user_idx=log.users.encode(rows.column(USER_ID)),
         length=lengths[0],
+        bounds=np.append(0, np.cumsum(lengths[0])),
         explained=rows.column(REASON).is_valid().to_numpy(zero_copy_only=False),
         ragged=np.any([length != lengths[0] for length in lengths], axis=0),
-        row=row,
-        rank=rank,
         item_idx=log.items.encode(rows.column("item_ids").flatten()),
     )
 

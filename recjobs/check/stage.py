@@ -1,8 +1,8 @@
 """The check stage: completeness, seen items, duplicates, candidates, coverage, churn.
 
-The lists are streamed in batches, with numpy over each batch, so that memory is set by the batch
-and not by the number of users. Nothing here trusts the scorer: seen items, candidates and the users
-to serve are looked up again.
+The lists are streamed in batches, so that memory is set by the batch and not by the number of
+users. Nothing here trusts the scorer: what a user has seen is read from the log once more, and so
+are candidates and the users to serve.
 """
 
 from __future__ import annotations
@@ -16,22 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recjobs.artifacts import StageOutput
-from recjobs.check.batches import Batch, batches, ragged
+from recjobs.check.batches import Batch, batches
 from recjobs.check.churn import Churn
 from recjobs.config import Level, Settings
-from recjobs.dataset import (
-    BoolArray,
-    Int32Array,
-    Int64Array,
-    Interactions,
-    SeenItems,
-    candidates_of,
-    contains,
-    distinct,
-    seen_items,
-)
+from recjobs.dataset import BoolArray, Int64Array, Interactions, candidates_of, seen_rows
 from recjobs.expectations import Outcome
 from recjobs.progress import Progress
+from recjobs.threads import ahead
 
 
 @dataclass(slots=True)
@@ -80,7 +71,8 @@ def check(
         DataError: A file has not the columns that the score stage writes.
     """
     everything = np.ones(len(log), dtype=np.bool_)
-    seen = seen_items(log, everything, as_of, settings.feedback.exclude_seen)
+    seen = seen_rows(log, everything, as_of, settings.feedback.exclude_seen)
+    indptr = log.indptr
     candidates = candidates_of(log, everything, as_of, settings.feedback)
     n = settings.score.n
     counts = _Counts(
@@ -89,8 +81,9 @@ def check(
     )
     churn = None if reference is None else Churn(reference, log, n)
     total = max(sum(pq.read_metadata(path).num_rows for path in lists), 1)
-    for batch in batches(lists, log):
-        _count(batch, counts, log, seen, candidates, n)
+    for batch in ahead(batches(lists, log)):
+        _count_rows(batch, counts, log.eligible, n)
+        _count_entries(batch, counts, log, indptr, seen, candidates, n)
         if churn is not None:
             churn.add(batch)
         progress(counts.rows / total, f"{counts.rows:,} lists")
@@ -109,41 +102,36 @@ def check(
     )
 
 
-def _count(
-    batch: Batch,
-    counts: _Counts,
-    log: Interactions,
-    seen: SeenItems,
-    candidates: BoolArray,
-    n: int,
-) -> None:
+def _count_rows(batch: Batch, counts: _Counts, eligible: BoolArray, n: int) -> None:
     users = batch.user_idx
     counts.rows += len(users)
     known = users[users >= 0]
     counts.served[known] = True
-    counts.strangers += len(users) - int(log.eligible[known].sum())
+    counts.strangers += len(users) - int(eligible[known].sum())
     counts.out_of_order += int((np.diff(users, prepend=np.int32(counts.last_user)) <= 0).sum())
     counts.last_user = int(users[-1])
     counts.short += int(((batch.length < n) & ~batch.explained).sum())
     counts.ragged += int(batch.ragged.sum())
 
-    named = batch.item_idx >= 0
-    items = batch.item_idx[named]
-    counts.not_candidates += int((~named).sum() + (~candidates[items]).sum())
-    key = batch.row[named] * len(log.items) + items
-    counts.duplicates += len(key) - len(distinct(key))
-    past = _seen_keys(users, seen, len(log.items))
-    counts.seen += int(contains(past, key).sum())
-    counts.recommended[batch.item_idx[named & (batch.rank < n)]] = True
 
+def _count_entries(
+    batch: Batch,
+    counts: _Counts,
+    log: Interactions,
+    indptr: Int64Array,
+    seen: BoolArray,
+    candidates: BoolArray,
+    n: int,
+) -> None:
+    from recjobs.check.kernels import count_faults
 
-def _seen_keys(users: Int32Array, seen: SeenItems, n_items: int) -> Int64Array:
-    """Return a key (row of the batch, item) for all that the batch's users have seen, ascending."""
-    first = seen.indptr[np.maximum(users, 0)]
-    length = np.where(users >= 0, seen.indptr[np.maximum(users, 0) + 1] - first, 0)
-    row, place = ragged(length)
-    keys: Int64Array = row * n_items + seen.indices[first[row] + place]
-    return keys
+    n_seen, n_twice, n_others = count_faults(
+        batch.user_idx, batch.bounds, batch.item_idx, n,
+        indptr, log.item_idx, seen, candidates, counts.recommended,
+    )  # fmt: skip
+    counts.seen += n_seen
+    counts.duplicates += n_twice
+    counts.not_candidates += n_others
 
 
 def _popular_problem(path: Path, log: Interactions, candidates: BoolArray, n: int) -> str:
