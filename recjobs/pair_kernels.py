@@ -9,22 +9,35 @@ from recjobs.kernels import compiled, place_of
 
 
 @compiled
-def by_user(users: npt.NDArray[np.int32], n_users: int, ordered: npt.NDArray[np.integer]) -> None:
-    """Order the rows by user, those of a user as given: a sort by counting.
+def count_users(users: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]) -> None:
+    """Add how many rows each user has to ``counts``, ``(n_users,)``."""
+    for user in users:
+        counts[user] += 1
+
+
+@compiled
+def place_rows(
+    users: npt.NDArray[np.int32], begin: npt.NDArray[np.int64], place: npt.NDArray[np.integer]
+) -> None:
+    """Write where each row goes, ``(n_rows,)``: a user's rows one after the other.
 
     Args:
-        users: Of each row, below ``n_users``.
-        n_users: Users there may be.
-        ordered: The rows, ``(n_rows,)``; written.
+        users: Of each row.
+        begin: Where each user's first one goes, ``(n_users,)``; changed.
+        place: Written.
     """
-    place = np.zeros(n_users + 1, dtype=np.int64)
-    for user in users:
-        place[user + 1] += 1
-    for user in range(n_users):
-        place[user + 1] += place[user]
     for row in range(len(users)):
-        ordered[place[users[row]]] = row
-        place[users[row]] += 1
+        place[row] = begin[users[row]]
+        begin[users[row]] += 1
+
+
+@compiled
+def put(
+    column: npt.NDArray[np.generic], place: npt.NDArray[np.integer], out: npt.NDArray[np.generic]
+) -> None:
+    """Write each value to its place in ``out``."""
+    for row in range(len(place)):
+        out[place[row]] = column[row]
 
 
 @compiled

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from recjobs.threads import over_rows
+from recjobs.threads import cores, over_rows
 
 _Rows = npt.NDArray[np.integer]
 #: Rows that a thread takes at a time.
@@ -85,11 +85,42 @@ def _row_type(column: npt.NDArray[np.int32]) -> type[np.integer]:
 def by_user(
     user_idx: npt.NDArray[np.int32], *columns: npt.NDArray[Any], n_users: int
 ) -> list[npt.NDArray[Any]]:
-    """Return ``user_idx`` and the columns, each ``(n_rows,)``, by user, else as they are."""
-    from recjobs import pair_kernels
+    """Return ``user_idx`` and the columns, each ``(n_rows,)``, by user, else as they are.
 
-    order = np.empty(len(user_idx), dtype=_row_type(user_idx))
-    pair_kernels.by_user(user_idx, n_users, order)
-    rows_of = np.bincount(user_idx, minlength=n_users)
-    users = np.repeat(np.arange(n_users, dtype=np.int32), rows_of)
-    return [users, *taken(order, *columns)]
+    A sort by counting, each thread with a part of the rows. What is given is written over: fresh
+    memory costs more than the sorting.
+    """
+    from recjobs.pair_kernels import count_users, place_rows
+
+    n_rows = len(user_idx)
+    step = max(1, -(-n_rows // cores()))
+    rows_of = np.zeros((-(-n_rows // step), n_users), dtype=np.int64)  # in each part
+
+    def count(part: slice) -> None:
+        count_users(user_idx[part], rows_of[part.start // step])
+
+    over_rows(count, n_rows, step)
+    # A user's rows of the first part, then those of the second, then the next user's.
+    ends = np.cumsum(rows_of.T).reshape(rows_of.shape[::-1])
+    begin = np.ascontiguousarray(ends.T) - rows_of
+    place = np.empty(n_rows, dtype=_row_type(user_idx))
+
+    def find(part: slice) -> None:
+        place_rows(user_idx[part], begin[part.start // step], place[part])
+
+    over_rows(find, n_rows, step)
+    spare, ordered = [user_idx], []
+    for column in columns:
+        same = [n for n, room in enumerate(spare) if room.itemsize == column.itemsize]
+        out = spare.pop(same[0]).view(column.dtype) if same else np.empty_like(column)
+        _put(column, place, out, step)
+        ordered.append(out)
+        spare.append(column)
+    users = np.repeat(np.arange(n_users, dtype=np.int32), rows_of.sum(axis=0))
+    return [users, *ordered]
+
+
+def _put(column: npt.NDArray[Any], place: _Rows, out: npt.NDArray[Any], step: int) -> None:
+    from recjobs.pair_kernels import put
+
+    over_rows(lambda part: put(column[part], place[part], out), len(place), step)

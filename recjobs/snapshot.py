@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +24,14 @@ from recjobs.columns import (
     USER_ID,
     IdType,
 )
-from recjobs.dataset import NEVER, BoolArray, Int64Array, Interactions
+from recjobs.dataset import NEVER, BoolArray, Int32Array, Int64Array, Interactions
 from recjobs.features import aligned
 from recjobs.index import Index
 from recjobs.pairs import by_user
 from recjobs.segments import segments_of
+from recjobs.threads import over_rows
+
+_Encode = Callable[[pa.ChunkedArray], npt.NDArray[np.integer]]
 
 
 def read_snapshot(
@@ -42,12 +48,11 @@ def read_snapshot(
         as_of: Microseconds; an item or user row that was created at or after it, or at an unknown
             time and without an interaction, is left out.
     """
-    log = pq.read_table(interactions)
-    log_users, log_items = pc.unique(log[USER_ID]), pc.unique(log[ITEM_ID])
-    item_rows = _known_before(pq.read_table(items), ITEM_ID, log_items, as_of)
-    user_rows = _known_before(pq.read_table(users), USER_ID, log_users, as_of)
-    user_index = Index.of(id_types[0], log_users, user_rows[USER_ID])
-    item_index = Index.of(id_types[1], log_items, item_rows[ITEM_ID])
+    log = _Log.read(interactions)
+    item_rows = _known_before(pq.read_table(items), ITEM_ID, log.item.values, as_of)
+    user_rows = _known_before(pq.read_table(users), USER_ID, log.user.values, as_of)
+    user_index = Index.of(id_types[0], *log.user.values, user_rows[USER_ID])
+    item_index = Index.of(id_types[1], *log.item.values, item_rows[ITEM_ID])
 
     # Without a users table everyone with an interaction is eligible; with one, only its rows are.
     has_users = pq.read_metadata(users).num_rows > 0
@@ -59,24 +64,22 @@ def read_snapshot(
     available[rows] = _true_or_null(item_rows[AVAILABLE])
     item_created[rows] = _microseconds(item_rows[CREATED_AT])
 
-    event, event_names = encode_events(log[EVENT])
-    rating = pc.fill_null(log[RATING], float("nan"))
-    user_idx, item_idx, ts, ratings, events = by_user(
-        user_index.encode(log[USER_ID]),
-        item_index.encode(log[ITEM_ID]),
-        _microseconds(log[TS]),
-        rating.to_numpy().astype(np.float32, copy=False),
-        event,
-        n_users=len(user_index),
+    event_names, place_events = _events(log.event.values)
+    columns: list[npt.NDArray[Any]] = [log.item.placed(item_index.encode), log.ts, log.rating]
+    if event_names:
+        columns.append(log.event.placed(place_events).astype(np.int16))
+    user_idx, item_idx, ts, rating, *events = by_user(
+        log.user.placed(user_index.encode), *columns, n_users=len(user_index)
     )
+    event = events[0] if events else np.broadcast_to(np.int16(-1), len(ts))
     return Interactions(
         users=user_index,
         items=item_index,
         user_idx=user_idx,
         item_idx=item_idx,
         ts=ts,
-        rating=ratings,
-        event=events,
+        rating=rating,
+        event=event,
         event_names=event_names,
         eligible=eligible,
         available=available,
@@ -89,16 +92,107 @@ def read_snapshot(
 
 def encode_events(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
     """Return each row's position among the event types, -1 for null, and the types, ascending."""
-    if column.null_count == len(column):
-        return np.full(len(column), -1, dtype=np.int16), ()
-    names = sorted(name for name in pc.unique(column).to_pylist() if name is not None)
-    codes = pc.fill_null(pc.index_in(column, value_set=pa.array(names, column.type)), -1)
-    return codes.to_numpy().astype(np.int16), tuple(names)
+    coded = _Coded.room(len(column))
+    coded.put(slice(0, len(column)), column)
+    names, place = _events(coded.values)
+    return coded.placed(place).astype(np.int16), names
 
 
-def _known_before(table: pa.Table, key: str, in_log: pa.Array, as_of: int) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """A column as positions in distinct values, those of each part of the rows.
+
+    Attributes:
+        codes: int32, ``(n_rows,)``; zeros, which take no room, where a part has only nulls.
+        parts: The values of each part, by its first and last row.
+    """
+
+    codes: Int32Array
+    parts: dict[tuple[int, int], pa.Array]
+
+    @classmethod
+    def room(cls, rows: int) -> _Coded:
+        """Return one for so many rows, to be put there."""
+        return cls(np.zeros(rows, dtype=np.int32), {})
+
+    def put(self, rows: slice, column: pa.ChunkedArray) -> None:
+        """Encode the column of some rows."""
+        if column.null_count == len(column):
+            self.parts[rows.start, rows.stop] = pa.nulls(1, column.type)
+            return
+        coded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+        self.codes[rows] = coded.indices.to_numpy()
+        self.parts[rows.start, rows.stop] = coded.dictionary
+
+    @property
+    def values(self) -> list[pa.Array]:
+        """The distinct values of each part, null perhaps among them."""
+        return list(self.parts.values())
+
+    def placed(self, encode: _Encode) -> Int32Array:
+        """Return what distinct values are encoded as, row by row; the codes are no more."""
+        if not self.parts:
+            return self.codes
+        known = encode(pa.chunked_array(self.values)).astype(np.int32, copy=False)
+        first = np.cumsum([0, *map(len, self.values)])
+        parts = list(self.parts)
+
+        def work(part: slice) -> None:
+            here = self.codes[slice(*parts[part.start])]
+            np.take(known[first[part.start] : first[part.stop]], here, out=here, mode="clip")
+
+        over_rows(work, len(parts), 1)
+        return self.codes
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """The columns of a snapshot's interactions, ``(n_rows,)``; ts int64, rating float32."""
+
+    user: _Coded
+    item: _Coded
+    event: _Coded
+    ts: Int64Array
+    rating: npt.NDArray[np.float32]
+
+    @classmethod
+    def read(cls, path: Path) -> _Log:
+        """Read them, the row groups shared out over threads."""
+        whole = pq.read_metadata(path)
+        sizes = [whole.row_group(number).num_rows for number in range(whole.num_row_groups)]
+        ends = np.cumsum([0, *sizes]).tolist()
+        user, item, event = (_Coded.room(ends[-1]) for _ in range(3))
+        ts, rating = np.empty(ends[-1], dtype=np.int64), np.empty(ends[-1], dtype=np.float32)
+
+        def work(groups: slice) -> None:
+            with pq.ParquetFile(path, metadata=whole) as file:  # to each thread its own
+                table = file.read_row_group(groups.start, use_threads=False)
+            rows = slice(ends[groups.start], ends[groups.stop])
+            for coded, name in ((user, USER_ID), (item, ITEM_ID), (event, EVENT)):
+                coded.put(rows, table[name])
+            ts[rows] = _microseconds(table[TS])
+            rating[rows] = pc.fill_null(table[RATING], float("nan")).to_numpy()
+
+        over_rows(work, len(sizes), 1)
+        return cls(user, item, event, ts, rating)
+
+
+def _events(values: list[pa.Array]) -> tuple[tuple[str, ...], _Encode]:
+    """Return the event types, ascending, and what places some of them among these, null at -1."""
+    names = sorted({name for some in values for name in some.to_pylist()} - {None})
+    known = pa.array(names, pa.string())
+
+    def place(some: pa.ChunkedArray) -> npt.NDArray[np.integer]:
+        found = pc.index_in(some.cast(pa.string()), value_set=known)
+        return np.asarray(pc.fill_null(found, -1).to_numpy())
+
+    return tuple(names), place
+
+
+def _known_before(table: pa.Table, key: str, in_log: list[pa.Array], as_of: int) -> pa.Table:
     created = pc.fill_null(pc.less(table[CREATED_AT].cast(pa.int64()), as_of), False)
-    return table.filter(pc.or_(created, pc.is_in(table[key], value_set=in_log)))
+    met = pa.chunked_array(in_log, table[key].type)
+    return table.filter(pc.or_(created, pc.is_in(table[key], value_set=met)))
 
 
 def _true_or_null(column: pa.ChunkedArray) -> BoolArray:
