@@ -100,7 +100,7 @@ class Interactions:
     @property
     def indptr(self) -> Int64Array:
         """Where each user's rows begin, int64, ``(n_users + 1,)``."""
-        users = np.arange(len(self.users) + 1)
+        users = np.arange(len(self.users) + 1, dtype=np.int32)  # of one type, or all are cast
         return np.searchsorted(self.user_idx, users).astype(np.int64, copy=False)
 
     def save(self, folder: Path) -> None:

@@ -19,10 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recjobs.artifacts import row_batches
-from recjobs.columns import ITEM_ID, POPULAR, TITLE, USER_ID
+from recjobs.columns import ITEM_ID, POPULAR, REASON, TITLE, USER_ID
 from recjobs.dataset import Int64Array, Interactions
 from recjobs.metrics import gini
 from recjobs.report.plots import fixed, number
+from recjobs.threads import ahead
 
 _BLOCK_ROWS: Final = 8192
 _HISTORY: Final = 8
@@ -101,29 +102,25 @@ def read_lists(paths: Sequence[Path], log: Interactions, n: int) -> Scored:
         log: The run's log, for the item index and for who is typical.
         n: The length of a list; the spares behind it are not counted.
     """
-    wanted = log.users.decode(_typical_users(log))
     users, shown = 0, np.zeros(len(log.items), dtype=np.int64)
     first: Counter[str] = Counter()
     entries: Counter[str] = Counter()
     short: Counter[str] = Counter()
-    samples: list[dict[str, Any]] = []
-    fallback: list[dict[str, Any]] = []
-    for block in _blocks(paths):
+    samples = log.users.decode(_typical_users(log))
+    fallback = samples[:0]
+    for block in ahead(_blocks(paths)):
         users += len(block)
-        items = log.items.encode(pc.list_slice(block["item_ids"], 0, n).flatten())
+        items = log.items.encode(_entries(block["item_ids"], n))
         shown += np.bincount(items[items >= 0], minlength=len(shown))
-        _count(entries, pc.list_slice(block["sources"], 0, n).flatten())
-        _count(short, block["reason"].drop_null())
-        filled = block.filter(pc.greater(pc.list_value_length(block["item_ids"]), 0))
-        source = pc.list_element(filled["sources"], 0) if len(filled) else pa.array([])
-        _count(first, source)
-        samples += block.filter(pc.is_in(block[USER_ID], value_set=wanted)).to_pylist()
-        if not fallback and len(filled):
-            fallback = filled.filter(pc.equal(source, POPULAR)).slice(0, 1).to_pylist()
+        _count(entries, _entries(block["sources"], n))
+        _count(short, block[REASON].drop_null())
+        rows, sources = _firsts(block["sources"])
+        _count(first, sources)
+        if not len(fallback) and first[POPULAR]:
+            popular = rows[pc.equal(sources, POPULAR).to_numpy(zero_copy_only=False)]
+            fallback = block[USER_ID].take(popular[:1])
     if users > first.total():
         first["none"] = users - first.total()
-    if fallback and not any(row[USER_ID] == fallback[0][USER_ID] for row in samples):
-        samples += fallback
     return Scored(
         users=users,
         shown=shown,
@@ -131,14 +128,33 @@ def read_lists(paths: Sequence[Path], log: Interactions, n: int) -> Scored:
         users_by_source=dict(first.most_common()),
         entries_by_source=dict(entries.most_common()),
         short=dict(short.most_common()),
-        samples=[_cut(row, n) for row in samples],
+        samples=[_cut(row, n) for row in _rows_of(pa.concat_arrays([samples, fallback]), paths)],
     )
 
 
 def _blocks(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
     for path in paths:
         with pq.ParquetFile(path) as file:
-            yield from row_batches(file, _BLOCK_ROWS)
+            yield from row_batches(file, _BLOCK_ROWS, [USER_ID, "item_ids", "sources", REASON])
+
+
+def _entries(lists: pa.ListArray, n: int) -> pa.Array:
+    """Return the first n entries of each list, one after another."""
+    longest = pc.max(pc.list_value_length(lists)).as_py() or 0
+    return (pc.list_slice(lists, 0, n) if longest > n else lists).flatten()
+
+
+def _firsts(lists: pa.ListArray) -> tuple[Int64Array, pa.Array]:
+    """Return which lists have an entry, and the first one of each of these."""
+    length = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), dtype=np.int64)
+    rows: Int64Array = np.flatnonzero(length)
+    return rows, lists.flatten().take(pa.array((np.cumsum(length) - length)[rows]))
+
+
+def _rows_of(users: pa.Array, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Yield the whole rows of a few users; only where they can be is anything read."""
+    for path in paths:
+        yield from pq.read_table(path, filters=pc.field(USER_ID).isin(users)).to_pylist()
 
 
 def sample_lists(scored: Scored, log: Interactions, item_rows: Path, zone: tzinfo) -> list[Sample]:
@@ -151,7 +167,7 @@ def sample_lists(scored: Scored, log: Interactions, item_rows: Path, zone: tzinf
         zone: The time zone to give days in.
     """
     user_idx = log.users.encode(pa.array([s[USER_ID] for s in scored.samples], log.users.ids.type))
-    pasts = [np.flatnonzero(log.user_idx == u) for u in user_idx]
+    pasts = [np.arange(*np.searchsorted(log.user_idx, [u, u + 1])) for u in user_idx]
     newest = [rows[::-1][:_HISTORY] for rows in pasts]
     on_lists = [i for s in scored.samples for i in (*s["item_ids"], *s["because_item_ids"])]
     in_pasts = [log.items.decode(log.item_idx[rows]).to_pylist() for rows in newest]
@@ -201,7 +217,7 @@ def popularity_curves(
 
 def _typical_users(log: Interactions) -> Int64Array:
     """Return a few eligible users, by length of history; ties go to the smaller index."""
-    history = np.bincount(log.user_idx, minlength=len(log.users))
+    history = np.diff(log.indptr)
     users = np.flatnonzero(log.eligible & (history > 0))
     users = users[np.argsort(history[users], kind="stable")]
     if not len(users):

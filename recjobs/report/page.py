@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,6 +81,12 @@ class _Page:
 
     def content(self) -> dict[str, Any]:
         """Return what the template shows."""
+        with ThreadPoolExecutor(1) as pool:
+            # Read without the GIL, while plots are drawn.
+            self._reading = pool.submit(self._read_lists)
+            return self._content()
+
+    def _content(self) -> dict[str, Any]:
         facts, settings = self.facts, self.settings
         quality = self._part("quality", ("evaluate",), self._quality)
         lists = self._part("lists", ("index", "score"), lambda: self._scored)
@@ -147,8 +154,11 @@ class _Page:
         names = Interactions.FILES
         return Interactions.load(*(self.folder.path("index", name) for name in names))
 
-    @cached_property
+    @property
     def _scored(self) -> Scored:
+        return self._reading.result()
+
+    def _read_lists(self) -> Scored:
         paths = self.folder.paths("score", "lists.parquet")
         return read_lists(paths, self._interactions, self.settings.score.n)
 
