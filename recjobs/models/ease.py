@@ -74,8 +74,8 @@ class Ease(BlockModel):
         history.indptr = history.indptr.astype(np.int64)
         gram = np.empty((len(item_of), len(item_of)), dtype=np.float32)
 
-        def take(rows: slice, block: Float32Array) -> None:
-            gram[rows] = block
+        def take(items: Int32Array, block: Float32Array) -> None:
+            gram[items] = block
 
         each_gram_rows(
             history,
