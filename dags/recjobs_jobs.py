@@ -33,8 +33,9 @@ from airflow.sdk import (
 from airflow.sdk.exceptions import AirflowFailException
 
 from recjobs import models
-from recjobs.config import ScheduleSettings, Settings, load_settings, parse_as_of
+from recjobs.config import ScheduleSettings, Settings, load_settings
 from recjobs.errors import ConfigError, DatabaseError, DataError, GateError
+from recjobs.instants import parse_as_of
 
 # Airflow puts its DAG folder on the path, not the folder in it that these files may be in.
 if (_HERE := str(Path(__file__).parent)) not in sys.path:

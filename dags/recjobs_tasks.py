@@ -23,8 +23,9 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
 )
 
-from recjobs.config import Settings, load_settings, parse_as_of
+from recjobs.config import Settings, load_settings
 from recjobs.errors import LeaseHeldError, RecJobsError
+from recjobs.instants import parse_as_of
 from recjobs.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -93,13 +94,14 @@ def publish(path: str, asset: Asset, *, ti: Any, outlet_events: Any) -> None:
 def verdict(path: str, *, ti: Any) -> None:
     """Fail, and so end the DAG run failed, where the run was held or any task failed."""
     from recjobs import pipeline
+    from recjobs.runs import RunStore
 
     run_id = ti.xcom_pull(task_ids="begin")
     if run_id is None:
         raise AirflowFailException("begin opened no run: its log says why")
     settings = job_settings(path)
     # Asked first, so that a database that does not answer is retried; a verdict is final.
-    pipeline.run_store(settings).get(run_id)
+    RunStore.of(settings).get(run_id)
     try:
         run = pipeline.verdict(settings, run_id)
     except RecJobsError as error:
@@ -161,10 +163,9 @@ def published(settings: Settings, run_id: int) -> dict[str, Any]:
     """Return what the asset's event says of a run: whether it is live, and how good it is."""
     import pyarrow.parquet as pq
 
-    from recjobs import pipeline
-    from recjobs.stages import run_folder
+    from recjobs.runs import RunStore, run_folder
 
-    store = pipeline.run_store(settings)
+    store = RunStore.of(settings)
     run, live = store.get(run_id), store.live()
     metrics = run_folder(run).path("evaluate", "metrics.parquet")
     rows = pq.read_table(metrics, columns=["model", "segment", "metric", "value"]).to_pylist()

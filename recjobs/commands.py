@@ -14,11 +14,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from recjobs import console, pipeline
-from recjobs.config import Settings, load_settings, parse_as_of, parse_value
+from recjobs.config import Settings, load_settings, parse_value
 from recjobs.errors import ConfigError, DataError, GateError, RecJobsError
-from recjobs.runs import FINISHED, Run
+from recjobs.instants import nights, parse_as_of
+from recjobs.night import kept_parts
+from recjobs.runs import FINISHED, Run, RunStore, run_folder
 from recjobs.shards import Shard
-from recjobs.stages import kept_parts, run_folder
 
 
 def init(args: argparse.Namespace) -> int:
@@ -98,7 +99,7 @@ def backfill(args: argparse.Namespace) -> int:
     """Run a range of nights; a held or poisoned one does not stop those after it."""
     settings = load_settings(args.config)
     since, until = (parse_as_of(t, settings.job.timezone) for t in (args.since, args.until))
-    days = list(pipeline.backfill_days(settings, since, until))
+    days = list(nights(since, until, settings.job.timezone))
     if not days:
         raise ConfigError(f"--until must be after --since. Received: {args.since} to {args.until}")
     return _nights(args, settings, days)
@@ -116,7 +117,7 @@ def stage(args: argparse.Namespace) -> int:
         console.print_json({"run_id": args.run, "stage": args.name, **shown, "state": state})
     else:
         console.out.print(f"run {args.run}, {name}: {state}", markup=False)
-    run = pipeline.run_store(settings).get(args.run)
+    run = RunStore.of(settings).get(args.run)
     if run.status == "held":
         console.err.print(f"run {args.run} is held: {run.rule}", markup=False)
         return GateError.exit_code
@@ -125,7 +126,7 @@ def stage(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Show what is live and the newest runs."""
-    store = pipeline.run_store(load_settings(args.config))
+    store = RunStore.of(load_settings(args.config))
     live, pin, runs = store.live(), store.pin(), store.latest(args.limit)
     publications = store.publications(args.limit)
     if args.json:
@@ -161,7 +162,7 @@ def rollback(args: argparse.Namespace) -> int:
         publish.unpin(dsn, settings)
     else:
         publish.rollback(dsn, settings, pin=args.pin, by=_who(), why=args.why)
-    store = pipeline.run_store(settings)
+    store = RunStore.of(settings)
     live, pin = store.live(), store.pin()
     if args.json:
         console.print_json({"live": asdict(live) if live else None, "pinned": pin})
@@ -173,8 +174,10 @@ def rollback(args: argparse.Namespace) -> int:
 
 def promote(args: argparse.Namespace) -> int:
     """Make a run live by name."""
+    from recjobs.promote import promote
+
     settings = load_settings(args.config)
-    run = pipeline.promote(settings, args.run, why=args.why, by=_who(), watch=console.stage_bar)
+    run = promote(settings, args.run, why=args.why, by=_who(), watch=console.stage_bar)
     if args.json:
         console.print_json(asdict(run))
     else:
@@ -334,7 +337,7 @@ def _one_night(
         pipeline.finish(settings, opened, watch=console.stage_bar)
     except (DataError, GateError) as held:
         error = held
-    store = pipeline.run_store(settings)
+    store = RunStore.of(settings)
     ended = store.get(opened.run_id)
     if not args.json:
         _print_night(ended, store.live())

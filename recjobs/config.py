@@ -14,11 +14,10 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
@@ -31,6 +30,7 @@ from pydantic import (
 )
 
 from recjobs.errors import ConfigError
+from recjobs.instants import zone
 
 Level = Literal["off", "warn", "stop"]
 PlainValue = bool | int | float | str | list[int] | list[float] | list[str]
@@ -54,15 +54,6 @@ def _at_most_one(section: Section, *keys: str) -> None:
     given = [key for key in keys if getattr(section, key)]
     if len(given) > 1:
         raise ValueError(f"give only one of {' and '.join(given)}")
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(
-            f"there is no time zone {name!r} (expected one like Europe/Paris)"
-        ) from error
 
 
 def _date_text(value: Any) -> Any:
@@ -92,7 +83,7 @@ class JobSettings(Section):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        _zone(value)
+        zone(value)
         return value
 
 
@@ -212,7 +203,7 @@ class SourceSettings(Connection):
         if not (self.table or self.sql_file):
             raise ValueError("give the interactions as table or sql_file")
         if self.source_timezone:
-            _zone(self.source_timezone)
+            zone(self.source_timezone)
         return self
 
 
@@ -383,7 +374,7 @@ class ScheduleSettings(Section):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        _zone(value)
+        zone(value)
         return value
 
     @field_validator("start_date")
@@ -464,25 +455,6 @@ def read_sql_file(path: str) -> str:
         return Path(path).read_text(encoding="utf-8").strip().rstrip(";")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"source sql_file {path} can't be read: {error}") from error
-
-
-def parse_as_of(text: str, timezone: str) -> datetime:
-    """Return the instant that a date or an ISO 8601 time means, in UTC.
-
-    A bare date is 00:00 in the job's time zone, and so is a time without an offset.
-
-    Raises:
-        ConfigError: The text is neither.
-    """
-    try:
-        instant = datetime.fromisoformat(text)
-        if instant.tzinfo is None:
-            instant = instant.replace(tzinfo=_zone(timezone))
-        return instant.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise ConfigError(
-            f"as_of: expected a date (2016-10-17) or an ISO 8601 time. Received: {text!r}"
-        ) from error
 
 
 def load_settings(path: str | Path, env: Mapping[str, str] | None = None) -> Settings:

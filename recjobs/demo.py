@@ -20,11 +20,11 @@ import psutil
 from psycopg2 import sql
 
 from recjobs import console, migrate, pipeline, show
-from recjobs.config import Settings, load_settings, parse_as_of
+from recjobs.config import Settings, load_settings
 from recjobs.db import PgConnection, connect, execute, query
 from recjobs.errors import ConfigError, DatabaseError, GateError
-from recjobs.runs import FINISHED, Run
-from recjobs.stages import run_folder
+from recjobs.instants import parse_as_of
+from recjobs.runs import FINISHED, Run, RunStore, run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +143,7 @@ def _run_night(settings: Settings, night: str) -> Run:
         pipeline.finish(settings, run, watch=console.stage_bar)
     except GateError as held:
         console.err.print(str(held), markup=False)
-    return pipeline.run_store(settings).get(run.run_id)
+    return RunStore.of(settings).get(run.run_id)
 
 
 def _show(settings: Settings, last: Run, config: Path, dsn: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, runtime_checkable
 
 
@@ -10,6 +12,10 @@ class Progress(Protocol):
 
     def __call__(self, done: float, note: str = "") -> None:
         """Take a share between 0 and 1, and a word on what is being done or measured."""
+
+
+#: Draws one stage's progress; left with an error, it shows the stage as failed.
+Watch = Callable[[str], AbstractContextManager[Progress]]
 
 
 @runtime_checkable
@@ -22,6 +28,11 @@ class EpochProgress(Protocol):
 
 def silent(done: float, note: str = "") -> None:
     """Take the report and do nothing with it."""
+
+
+def unwatched(stage: str) -> AbstractContextManager[Progress]:
+    """Show nothing of a stage; a `Watch`."""
+    return nullcontext(silent)
 
 
 def within(progress: Progress, start: float, end: float) -> Progress:

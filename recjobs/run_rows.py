@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from recjobs import db
+from recjobs.artifacts import RunFolder
 from recjobs.errors import ConfigError
 
 
@@ -67,6 +68,11 @@ class Run:
     parent_run_id: int | None
     warm_nights: int
     ever_live: bool
+
+
+def run_folder(run: Run) -> RunFolder:
+    """Return a run's artifacts."""
+    return RunFolder(run.artifacts, run.run_id, run.host)
 
 
 def find(connection: db.PgConnection, schema: str, **narrowing: Any) -> list[Run]:

@@ -16,11 +16,12 @@ from typing import Any, Final
 from psycopg2 import sql
 
 from recjobs import db, findings, lease
+from recjobs.config import Settings
 from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
 from recjobs.expectations import Outcome
-from recjobs.run_rows import Run, RunKey, find, jsonb, require, unknown
+from recjobs.run_rows import Run, RunKey, find, jsonb, require, run_folder, unknown
 
-__all__ = ["FINISHED", "Run", "RunKey", "RunStore"]
+__all__ = ["FINISHED", "Run", "RunKey", "RunStore", "run_folder"]
 
 #: A finished run is returned as it is when its key comes again.
 FINISHED: Final = ("stored", "held")
@@ -49,6 +50,11 @@ class RunStore:
     def __init__(self, dsn: str, schema: str) -> None:
         self._dsn = dsn
         self._schema = schema
+
+    @classmethod
+    def of(cls, settings: Settings) -> RunStore:
+        """Return the run tables of the job with these settings."""
+        return cls(settings.target.resolve(), settings.job.db_schema)
 
     def open(
         self,

@@ -1,73 +1,29 @@
-"""What each stage reads, calls and tells the database.
+"""What each stage reads and calls: artifacts of the run in, more of them out.
 
-Two tables are the whole of it: `WORK` turns a night's artifacts into more artifacts, `AFTER` tells
-the database what a committed stage found. The second is idempotent: a resumed run says it again.
 Modules that are slow to import are imported by the stage that needs them.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Final
 
 from recjobs import earlier
-from recjobs.artifacts import RunFolder, StageOutput, read_json, write_json
+from recjobs.artifacts import StageOutput, read_json, write_json
 from recjobs.columns import POPULAR
-from recjobs.config import Settings
-from recjobs.expectations import Outcome, require
+from recjobs.night import Night, kept_parts
 from recjobs.progress import Progress, within
-from recjobs.runs import Run, RunStore
+from recjobs.read_back import read_log, read_model, read_split
+from recjobs.runs import run_folder
 from recjobs.shards import Shard
 
 if TYPE_CHECKING:
-    from recjobs.dataset import Interactions
-    from recjobs.evaluate import Champion
     from recjobs.models import Model
     from recjobs.score import Scorer
-    from recjobs.source.parts import Parts
-    from recjobs.split import Split
-    from recjobs.train import Parent
 
 #: Publications that the report lists.
 _PUBLICATIONS: Final = 10
-
-_logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Night:
-    """What a stage may use: the settings (overrides applied), the run, its artifacts."""
-
-    settings: Settings
-    run: Run
-    folder: RunFolder
-    store: RunStore
-
-    @property
-    def as_of(self) -> int:
-        """The run's instant in microseconds."""
-        return microseconds(self.run.key.as_of)
-
-
-def run_folder(run: Run) -> RunFolder:
-    """Return a run's artifacts."""
-    return RunFolder(run.artifacts, run.run_id, run.host)
-
-
-def kept_parts(settings: Settings) -> Parts:
-    """Return the days of the source that the job keeps between its nights."""
-    from recjobs.source.parts import Parts
-
-    job = settings.job  # of one name in several schemas there may be several
-    return Parts(f"{settings.artifacts.root}/{job.name}-{job.db_schema}-days")
-
-
-def microseconds(instant: datetime) -> int:
-    """Return an aware time as microseconds since the epoch, exactly."""
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _extract(night: Night, out: StageOutput, progress: Progress) -> None:
@@ -115,8 +71,8 @@ def _index(night: Night, out: StageOutput, progress: Progress) -> None:
 def _train(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.train import train
 
-    log, parts = earlier.read_log(night.folder, features=True), earlier.read_split(night.folder)
-    parent, why_cold = _parent(night, "train", (log, parts))
+    log, parts = read_log(night.folder, features=True), read_split(night.folder)
+    parent, why_cold = earlier.parent(night, "train", (log, parts))
     control = parent is not None and not night.run.warm_nights
     train(log, parts, night.settings, out, progress, parent=parent, control=control)
     warm = parent is not None and not control
@@ -126,12 +82,12 @@ def _train(night: Night, out: StageOutput, progress: Progress) -> None:
 def _evaluate(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.evaluate import evaluate
 
-    champion, why_not = _champion(night)
+    champion, why_not = earlier.champion(night)
     control = night.folder.manifest("train").summary["control"]
     evaluate(
         _model(night, "train"),
-        earlier.read_log(night.folder, features=True),
-        earlier.read_split(night.folder),
+        read_log(night.folder, features=True),
+        read_split(night.folder),
         night.settings,
         champion,
         out,
@@ -156,8 +112,8 @@ def _refit(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.train import Parent, refit
 
     found = night.folder.manifest("train").summary
-    parent, why_cold = _parent(night, "refit") if found["warm"] else (None, None)
-    log = earlier.read_log(night.folder, features=True)
+    parent, why_cold = earlier.parent(night, "refit") if found["warm"] else (None, None)
+    log = read_log(night.folder, features=True)
     judged = None
     if model_class(night.run.model).goes_on:
         judged = Parent(_model(night, "train"), log.users, log.items, found["epochs"])
@@ -215,7 +171,7 @@ def _check(night: Night, out: StageOutput, progress: Progress) -> None:
     check(
         night.folder.paths("score", "lists.parquet"),
         night.folder.path("score", "popular.parquet"),
-        earlier.read_log(night.folder),
+        read_log(night.folder),
         night.as_of,
         lists.paths("score", "lists.parquet") if lists and known else None,
         night.settings,
@@ -286,110 +242,9 @@ def _scorer(night: Night) -> Scorer:
 
     popular_only = night.run.published_source == POPULAR
     model = None if popular_only else _model(night, "refit")
-    log = earlier.read_log(night.folder, features=True)
+    log = read_log(night.folder, features=True)
     return Scorer(model, log, night.as_of, night.settings)
 
 
 def _model(night: Night, stage: str, part: str = "model") -> Model:
-    return earlier.read_model(night.folder, night.run.model, stage, part)
-
-
-def _champion(night: Night) -> tuple[Champion | None, str | None]:
-    """Return the newest once-live run's evaluated model, or None and why there is none."""
-    run = night.store.reference(night.run.key.as_of)
-    if run is None:
-        return None, "no run with an earlier as_of has been live"
-    return earlier.champion(run, run_folder(run))
-
-
-def _parent(
-    night: Night, stage: str, data: tuple[Interactions, Split] | None = None
-) -> tuple[Parent | None, str | None]:
-    """Return what the run's parent fitted in a stage, or None and, where it has one, why not."""
-    if night.run.parent_run_id is None:
-        return None, None
-    run = night.store.get(night.run.parent_run_id)
-    return earlier.parent(run, run_folder(run), stage, night.settings, data)
-
-
-def _after_extract(night: Night, summary: Mapping[str, Any]) -> None:
-    counts = {"extracted": summary["rows"]}
-    night.store.update(night.run.run_id, snapshot_digest=summary["digest"], counts=counts)
-
-
-def _after_validate(night: Night, summary: Mapping[str, Any]) -> None:
-    run_id = night.run.run_id
-    counts = {"rows": summary["rows"], "rejected": sum(summary["rejected"].values())}
-    night.store.update(run_id, counts=counts)
-    night.store.record_rejected(run_id, night.folder.path("validate", "rejected.parquet"))
-    _record(night, summary["outcomes"])
-
-
-def _after_index(night: Night, summary: Mapping[str, Any]) -> None:
-    counts = {"users": summary["users"], "items": summary["items"]}
-    night.store.update(night.run.run_id, counts=counts)
-
-
-def _after_train(night: Night, summary: Mapping[str, Any]) -> None:
-    if not summary["warm"]:
-        night.store.update(night.run.run_id, warm_nights=0)
-
-
-def _after_evaluate(night: Night, summary: Mapping[str, Any]) -> None:
-    run_id = night.run.run_id
-    night.store.record_metrics(run_id, night.folder.path("evaluate", "metrics.parquet"))
-    night.store.update(run_id, champion_run_id=summary["champion_run_id"])
-
-
-def _after_gate(night: Night, summary: Mapping[str, Any]) -> None:
-    if night.run.decision == "promoted":
-        return  # a person has decided otherwise since
-    source = summary["publish"]
-    changes = {"decision": summary["decision"], "rule": summary["rule"]}
-    if source == "nothing":
-        night.store.update(night.run.run_id, status="held", **changes)
-    else:
-        night.store.update(night.run.run_id, published_source=source, **changes)
-
-
-def _after_check(night: Night, summary: Mapping[str, Any]) -> None:
-    night.store.update(night.run.run_id, reference_run_id=summary["reference_run_id"])
-    _record(night, summary["outcomes"])
-    if night.run.dry_run:
-        night.store.update(night.run.run_id, status="dry_run")
-
-
-def _after_publish(night: Night, summary: Mapping[str, Any]) -> None:
-    changes = {"why_not_live": summary["why_not_live"], "counts": {"lists": summary["rows"]}}
-    night.store.update(night.run.run_id, status="stored", **changes)
-    _prune(night)
-
-
-def _prune(night: Night) -> None:
-    """Remove the files of runs beyond ``artifacts.keep_runs`` that nobody can need any more.
-
-    Nobody's night fails for want of a clean-up: what can't be removed is left with a warning.
-    """
-    for place in night.store.prunable(night.settings.artifacts.keep_runs):
-        try:
-            RunFolder(*place).remove()
-        except Exception as error:  # whatever the store of an old run raises
-            _logger.warning("files of a run in %s stay: %s", place[0], error)
-
-
-def _record(night: Night, rows: Sequence[Mapping[str, Any]]) -> None:
-    outcomes = [Outcome(**row) for row in rows]
-    night.store.record_outcomes(night.run.run_id, outcomes)
-    require(outcomes)
-
-
-AFTER: Final[dict[str, Callable[[Night, Mapping[str, Any]], None]]] = {
-    "extract": _after_extract,
-    "validate": _after_validate,
-    "index": _after_index,
-    "train": _after_train,
-    "evaluate": _after_evaluate,
-    "gate": _after_gate,
-    "check": _after_check,
-    "publish": _after_publish,
-}
+    return read_model(night.folder, night.run.model, stage, part)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import platform
 import resource
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -29,10 +28,9 @@ from recjobs.columns import ITEM_ID, RATING, USER_ID
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import BoolArray
 from recjobs.errors import ConfigError
-from recjobs.progress import Progress
+from recjobs.progress import Progress, Watch
 
 Protocol = Literal["full", "sampled", "rating"]
-Watch = Callable[[str], AbstractContextManager[Progress]]
 
 #: Keys of ``--set`` that say what a row means; the others are the model's own.
 _FEEDBACK: Final = {"min_rating": "positive_at", "event_weights": "event_weights"}

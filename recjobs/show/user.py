@@ -21,8 +21,7 @@ from recjobs.columns import EVENT, ITEM_ID, RATING, TS, USER_ID, IdType
 from recjobs.config import Settings
 from recjobs.errors import ConfigError, DataError, RecJobsError
 from recjobs.report.lists import read_titles
-from recjobs.runs import Run, RunStore
-from recjobs.stages import run_folder
+from recjobs.runs import Run, RunStore, run_folder
 
 Status = Literal["served", "short", "empty", "not eligible", "unknown", "nothing live"]
 

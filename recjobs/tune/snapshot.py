@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,11 +10,9 @@ from recjobs import pipeline
 from recjobs.config import Settings
 from recjobs.dataset import Interactions
 from recjobs.errors import ConfigError
-from recjobs.progress import Progress
-from recjobs.runs import Run
-from recjobs.stages import microseconds, run_folder
-
-Watch = Callable[[str], AbstractContextManager[Progress]]
+from recjobs.instants import microseconds
+from recjobs.progress import Watch
+from recjobs.runs import Run, RunStore, run_folder
 
 _STAGES: Final = ("extract", "validate", "index")
 _FEATURES: Final = ("item_features.parquet", "user_features.parquet")
@@ -56,7 +52,7 @@ def snapshot(
     Raises:
         ConfigError: There is no such run, or its files are gone.
     """
-    store = pipeline.run_store(settings)
+    store = RunStore.of(settings)
     run = store.get(run_id) if run_id is not None else None
     if run is None:
         found = (
@@ -87,5 +83,5 @@ def _extract(settings: Settings, as_of: datetime, watch: Watch) -> Run:
             with watch(stage) as progress:
                 pipeline.run_stage(settings, run.run_id, stage, progress)
     finally:
-        pipeline.run_store(settings).release(run.run_id)
+        RunStore.of(settings).release(run.run_id)
     return run

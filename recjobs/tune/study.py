@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from recjobs.config import Settings
 from recjobs.errors import ConfigError
 from recjobs.models import check_params
-from recjobs.pipeline import code_version
 from recjobs.tune.folds import Fold, folds_of, judge, make
 from recjobs.tune.outcome import Outcome, as_it_is, line, outcome
 from recjobs.tune.pruning import FOLD_STEPS, OutOfTimeError, Watch, report, same_step_pruner
 from recjobs.tune.snapshot import Snapshot
 from recjobs.tune.spaces import Space, space_of, within
+from recjobs.version import code_version
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

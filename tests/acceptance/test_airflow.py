@@ -18,9 +18,8 @@ from typing import Any
 import pytest
 
 import shop as shops
-from recjobs import pipeline, standalone
-from recjobs.runs import Run
-from recjobs.stages import run_folder
+from recjobs import standalone
+from recjobs.runs import Run, RunStore, run_folder
 from servers import Server
 from shop import DAYS, START, Shop
 
@@ -134,11 +133,11 @@ def token(home: Path) -> str:
 
 def nights(shop: Shop) -> list[Run]:
     """Every run of the job, oldest first."""
-    return pipeline.run_store(shop.settings).latest(100)[::-1]
+    return RunStore.of(shop.settings).latest(100)[::-1]
 
 
 def live(shop: Shop) -> Run:
-    run = pipeline.run_store(shop.settings).live()
+    run = RunStore.of(shop.settings).live()
     assert run is not None
     return run
 

@@ -22,6 +22,7 @@ from recjobs import migrate, pipeline
 from recjobs.config import Settings, load_settings
 from recjobs.db import connect
 from recjobs.errors import GateError
+from recjobs.runs import RunStore
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -105,7 +106,7 @@ def test_five_nights_with_a_poisoned_one_among_them(
         assert run.champion_run_id == live
         live = run.run_id
         assert execute(database, "select run_id from recs.live") == [(live,)]
-    statuses = [run.status for run in reversed(pipeline.run_store(settings).latest(9))]
+    statuses = [run.status for run in reversed(RunStore.of(settings).latest(9))]
     assert statuses == ["stored", "stored", "stored", "held", "stored"]
 
 

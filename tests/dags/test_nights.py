@@ -14,8 +14,7 @@ import pytest
 
 from recjobs import pipeline
 from recjobs.errors import DatabaseError
-from recjobs.runs import Run
-from recjobs.stages import run_folder
+from recjobs.runs import Run, RunStore, run_folder
 from shop import Shop, night
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's, in its own loops
@@ -39,7 +38,7 @@ def states(dag_run: Any) -> dict[str, str]:
 
 
 def newest(shop: Shop) -> Run:
-    return pipeline.run_store(shop.settings).latest(1)[0]
+    return RunStore.of(shop.settings).latest(1)[0]
 
 
 def lists(run: Run) -> dict[str, bytes]:
@@ -278,7 +277,7 @@ def test_begin_waits_for_the_lease_without_using_a_try(
 ) -> None:
     monkeypatch.setattr(tasks, "_WAIT", timedelta(seconds=1))
     other = pipeline.begin(shop.settings, night(20))
-    store, opens, asked = pipeline.run_store(shop.settings), pipeline.begin, []
+    store, opens, asked = RunStore.of(shop.settings), pipeline.begin, []
 
     def third_time_lucky(*args: Any, **kwargs: Any) -> Run:
         asked.append(args)
@@ -300,7 +299,7 @@ def test_a_stage_that_lost_the_lease_waits_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tasks, "_WAIT", timedelta(seconds=1))
-    store = pipeline.run_store(shop.settings)
+    store = RunStore.of(shop.settings)
     other = pipeline.begin(shop.settings, night(20))
     store.release(other.run_id)
     run_stage = pipeline.run_stage
@@ -324,7 +323,7 @@ def test_the_report_of_an_old_run_neither_waits_for_the_lease_nor_takes_it(shop:
     old = pipeline.run_night(shop.settings, night(24))
     other = pipeline.begin(shop.settings, night(25))
     assert pipeline.run_stage(shop.settings, old.run_id, "report") == "done"
-    store = pipeline.run_store(shop.settings)
+    store = RunStore.of(shop.settings)
     store.release(other.run_id)
     assert pipeline.run_stage(shop.settings, old.run_id, "report") == "done"
     assert store.try_lease(other.run_id, "elsewhere:1", 1)
@@ -359,7 +358,7 @@ def test_gives_up_waiting_in_time(
     assert states(dag_run)["begin"] == "failed"
     begin = instance(dag_run, "begin")
     assert (begin.try_number, reschedules(begin) >= 2) == (1, True)
-    pipeline.run_store(shop.settings).release(other.run_id)
+    RunStore.of(shop.settings).release(other.run_id)
 
 
 def test_the_asset_event_carries_the_runs_metrics(
@@ -399,7 +398,7 @@ def test_a_cleared_dag_run_is_fresh_and_a_retry_is_not(shop: Shop, tasks: Module
         run_id: int = tasks.begin(str(shop.config), params=params, dag_run=dag_run, ti=task)
         return run_id
 
-    store = pipeline.run_store(shop.settings)
+    store = RunStore.of(shop.settings)
     first = begin(0)
     assert begin(0) == first  # a retry
     store.release(first)

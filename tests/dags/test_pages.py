@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from recjobs import cli, pipeline
-from recjobs.config import ScheduleSettings, parse_as_of
+from recjobs import cli, instants
+from recjobs.config import ScheduleSettings
+from recjobs.instants import parse_as_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:::airflow", "ignore:::pathspec")
 
@@ -82,6 +83,5 @@ def test_the_command_lines_help_gives_the_same_nights_as_airflow(
     ours = re.search(r"recjobs backfill --since (\S+) --until (\S+)", text)
     assert ours is not None
     since, until = (parse_as_of(date, "UTC") for date in ours.groups())
-    settings: Any = SimpleNamespace(job=SimpleNamespace(timezone="UTC"))
-    expected = list(pipeline.backfill_days(settings, since, until))
+    expected = list(instants.nights(since, until, "UTC"))
     assert nights(dag, tasks, text[text.index("airflow backfill") :]) == expected

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import shop as shops
-from recjobs import pipeline, publish, stages
+from recjobs import pipeline, publish, stages, version
 from recjobs.artifacts import read_json
 from recjobs.dataset import Interactions
 from recjobs.errors import CheckFailedError, ConfigError, GateError, LeaseHeldError
-from recjobs.runs import Run
-from recjobs.stages import run_folder
+from recjobs.promote import promote
+from recjobs.runs import Run, RunStore, run_folder
 from servers import Server
 from shop import Shop, night
 
@@ -137,7 +137,7 @@ def test_a_poisoned_night_is_held_and_changes_nothing(shop: Shop) -> None:
     with pytest.raises(GateError, match="is held"):
         pipeline.run_night(shop.settings, night(25))
     assert served(shop) == before
-    held = pipeline.run_store(shop.settings).latest(1)[0]
+    held = RunStore.of(shop.settings).latest(1)[0]
     assert (held.status, held.decision) == ("held", "hold")
     assert run_folder(held).finished("report")
     assert not run_folder(held).finished("refit")
@@ -161,8 +161,8 @@ def test_a_held_run_can_be_promoted_by_name(shop: Shop) -> None:
     poison(shop, night(21))
     with pytest.raises(GateError):
         pipeline.run_night(shop.settings, night(25))
-    held = pipeline.run_store(shop.settings).latest(1)[0]
-    promoted = pipeline.promote(shop.settings, held.run_id, why="a drill", by="me")
+    held = RunStore.of(shop.settings).latest(1)[0]
+    promoted = promote(shop.settings, held.run_id, why="a drill", by="me")
     assert promoted.status == "stored"
     assert {row[5] for row in served(shop)} == {held.run_id}
 
@@ -179,7 +179,7 @@ def test_an_older_night_is_stored_not_live(shop: Shop) -> None:
     )
     assert stored[0][0] > 0
 
-    pipeline.promote(shop.settings, older.run_id, why="the newer one is wrong", by="me")
+    promote(shop.settings, older.run_id, why="the newer one is wrong", by="me")
     assert {row[5] for row in served(shop)} == {older.run_id}
 
 
@@ -223,7 +223,7 @@ def test_an_overridden_run_needs_promote(shop: Shop) -> None:
     other = pipeline.run_night(shop.settings, night(25), overrides={"model.name": "item_knn"})
     assert (other.model, other.status) == ("item_knn", "stored")
     assert {row[5] for row in served(shop)} == {first.run_id}
-    pipeline.promote(shop.settings, other.run_id, why="better", by="me")
+    promote(shop.settings, other.run_id, why="better", by="me")
     assert {row[5] for row in served(shop)} == {other.run_id}
 
 
@@ -234,7 +234,7 @@ def test_a_failed_expectation_stops_the_night(shop: Shop) -> None:
     with pytest.raises(CheckFailedError, match="volume"):
         pipeline.run_night(shop.settings, night(25))
     assert served(shop) == before
-    failed = pipeline.run_store(shop.settings).latest(1)[0]
+    failed = RunStore.of(shop.settings).latest(1)[0]
     assert (failed.status, failed.stage) == ("failed", "validate")
     assert run_folder(failed).finished("report")
     outcome = shop.execute(
@@ -248,7 +248,7 @@ def test_a_stage_alone_does_not_get_past_a_failed_check(shop: Shop) -> None:
     shop.config.write_text(shop.config.read_text() + strict)
     with pytest.raises(CheckFailedError, match="coverage"):
         pipeline.run_night(shop.settings, night(24))
-    run = pipeline.run_store(shop.settings).latest(1)[0]
+    run = RunStore.of(shop.settings).latest(1)[0]
     assert (run.status, run.stage) == ("failed", "check")
     with pytest.raises(CheckFailedError, match="coverage"):
         pipeline.run_stage(shop.settings, run.run_id, "publish")
@@ -309,17 +309,17 @@ def test_a_promotion_waits_for_the_lease_and_can_go_on(shop: Shop) -> None:
     poison(shop, night(21))
     with pytest.raises(GateError):
         pipeline.run_night(shop.settings, night(25))
-    held = pipeline.run_store(shop.settings).latest(1)[0]
+    held = RunStore.of(shop.settings).latest(1)[0]
     working = pipeline.begin(shop.settings, night(26))
     with pytest.raises(LeaseHeldError):
-        pipeline.promote(shop.settings, held.run_id, why="a drill", by="me")
-    store = pipeline.run_store(shop.settings)
+        promote(shop.settings, held.run_id, why="a drill", by="me")
+    store = RunStore.of(shop.settings)
     assert store.get(held.run_id).status == "held"
     store.release(working.run_id)
 
     run_folder(held).remove("train")
     with pytest.raises(ConfigError, match="stage train has not finished"):
-        pipeline.promote(shop.settings, held.run_id, why="a drill", by="me")
+        promote(shop.settings, held.run_id, why="a drill", by="me")
     assert store.get(held.run_id).status == "held"
 
 
@@ -332,7 +332,7 @@ def test_a_defect_is_recorded_without_the_password(
     monkeypatch.setitem(stages.WORK, "train", broken)
     with pytest.raises(KeyError):
         pipeline.run_night(shop.settings, night(24))
-    run = pipeline.run_store(shop.settings).latest(1)[0]
+    run = RunStore.of(shop.settings).latest(1)[0]
     assert (run.status, run.stage) == ("failed", "train")
     assert "hunter2" not in (run.error or "")
 
@@ -342,10 +342,10 @@ def test_what_goes_wrong_before_a_stage_is_recorded_too(
 ) -> None:
     run = pipeline.begin(shop.settings, night(24))
     with monkeypatch.context() as upgraded:
-        upgraded.setattr(pipeline, "code_version", lambda: "9.9.9+later")
+        upgraded.setattr(version, "code_version", lambda: "9.9.9+later")
         with pytest.raises(ConfigError, match=r"this is 9\.9\.9"):
             pipeline.run_stage(shop.settings, run.run_id, "extract")
-    failed = pipeline.run_store(shop.settings).get(run.run_id)
+    failed = RunStore.of(shop.settings).get(run.run_id)
     assert (failed.status, failed.stage) == ("failed", "extract")
     with pytest.raises(ConfigError, match="failed in stage extract"):
         pipeline.verdict(shop.settings, run.run_id)
@@ -370,7 +370,7 @@ def test_a_run_does_not_change_its_folder_half_way(shop: Shop, tmp_path: Path) -
 
 def test_old_files_go_and_those_that_are_needed_stay(shop: Shop) -> None:
     settings = shop.settings.with_overrides({"artifacts.keep_runs": 1, "publish.attached": 2})
-    store = pipeline.run_store(settings)
+    store = RunStore.of(settings)
     older = [pipeline.run_night(settings, night(day)) for day in (23, 24)]
     backfilled = pipeline.run_night(settings, night(22))  # archived: it never was live
     poison(shop, night(21))
@@ -457,7 +457,8 @@ def test_a_killed_night_resumes_where_it_was(shop: Shop, stage: str) -> None:
     code = (
         "import os, signal, sys\n"
         "from recjobs import pipeline, stages\n"
-        "from recjobs.config import load_settings, parse_as_of\n"
+        "from recjobs.config import load_settings\n"
+        "from recjobs.instants import parse_as_of\n"
         "work = stages.WORK[sys.argv[2]]\n"
         "def die(night, out, progress):\n"
         "    work(night, out, progress)\n"
@@ -472,7 +473,7 @@ def test_a_killed_night_resumes_where_it_was(shop: Shop, stage: str) -> None:
     )
     assert killed.returncode == -signal.SIGKILL
     settings = shop.settings.with_overrides({"artifacts.root": str(shop.config.parent / "killed")})
-    run = pipeline.run_store(settings).latest(1)[0]
+    run = RunStore.of(settings).latest(1)[0]
     assert run.status == "running"
     assert not run_folder(run).finished(stage)
 

@@ -9,7 +9,7 @@ import pytest
 import shop as shops
 from recjobs import pipeline
 from recjobs.errors import CheckFailedError
-from recjobs.stages import run_folder
+from recjobs.runs import RunStore, run_folder
 from shop import night
 
 
@@ -28,7 +28,7 @@ def test_a_good_night_and_a_failed_one(
     shop.execute("delete from app.clicks where user_id > 60")  # far fewer rows than last night
     with pytest.raises(CheckFailedError):
         pipeline.run_night(shop.settings, night(26))
-    failed = pipeline.run_store(shop.settings).latest(1)[0]
+    failed = RunStore.of(shop.settings).latest(1)[0]
     page = run_folder(failed).path("report", "report.html").read_text(encoding="utf-8")
     assert "Failed in stage validate" in page
     assert f"Readers see the lists of run {good.run_id}, as before." in page

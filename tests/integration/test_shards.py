@@ -22,9 +22,9 @@ from recjobs.artifacts import RunFolder
 from recjobs.cli import main
 from recjobs.config import Settings
 from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
-from recjobs.runs import Run
+from recjobs.promote import promote
+from recjobs.runs import Run, RunStore, run_folder
 from recjobs.shards import Shard
-from recjobs.stages import run_folder
 from shop import Shop, night
 
 COLUMNS = "user_id, item_ids, scores, sources, because_item_ids, reason"
@@ -147,7 +147,7 @@ def test_shards_of_several_processes_at_once_are_the_whole_night(
                 (f"{number}/3", "done") for number in (1, 2, 3)
             ]  # fmt: skip
             # All is there, and no reader sees any of it.
-            assert pipeline.run_store(settings).live().run_id == one.run_id  # type: ignore[union-attr]
+            assert RunStore.of(settings).live().run_id == one.run_id  # type: ignore[union-attr]
             with monkeypatch.context() as patch:
                 patch.setattr(partitions, "copy_in", None)
                 patch.setattr("recjobs.score.top_n", None)
@@ -155,10 +155,10 @@ def test_shards_of_several_processes_at_once_are_the_whole_night(
                     assert pipeline.run_stage(settings, run.run_id, stage) == "done"
         if stage != "score":
             assert pipeline.run_stage(settings, run.run_id, stage) == "done"
-    assert pipeline.run_store(settings).live().run_id == run.run_id  # type: ignore[union-attr]
+    assert RunStore.of(settings).live().run_id == run.run_id  # type: ignore[union-attr]
     assert written(run) == written(one)
     assert stored(shop, run) == stored(shop, one)
-    timings = pipeline.run_store(settings).get(run.run_id).timings
+    timings = RunStore.of(settings).get(run.run_id).timings
     assert {f"{stage} {number}/3" for stage in stages.SHARDED for number in (1, 2, 3)} < set(
         timings
     )
@@ -191,7 +191,7 @@ def test_a_shard_that_was_killed_is_retried_alone(shop: Shop, stage: str) -> Non
     settings = in_shards(shop, 3)
     before = pipeline.STAGES[pipeline.STAGES.index(stage) - 1]
     run = until(shop, settings, before)
-    store = pipeline.run_store(settings)
+    store = RunStore.of(settings)
 
     def run_shard(number: int) -> str:
         return pipeline.run_stage(settings, run.run_id, stage, shard=Shard(number, 3))
@@ -246,7 +246,7 @@ def test_a_shard_of_another_number_than_the_settings_is_refused(shop: Shop) -> N
     run = until(shop, in_shards(shop, 3), "refit")
     with pytest.raises(ConfigError, match=r"one of 3, as schedule.shards says. Received: 1/2"):
         pipeline.run_stage(in_shards(shop, 3), run.run_id, "score", shard=Shard(1, 2))
-    assert pipeline.run_store(shop.settings).get(run.run_id).status == "running"
+    assert RunStore.of(shop.settings).get(run.run_id).status == "running"
 
 
 def test_what_no_shard_has_done_the_stage_does(shop: Shop) -> None:
@@ -376,7 +376,7 @@ def test_slices_are_loaded_at_once_and_wait_for_no_other(database: str, tmp_path
 def test_another_run_waits_until_every_shard_has_ended(shop: Shop) -> None:
     settings = in_shards(shop, 2)
     run = until(shop, settings, "refit")
-    store = pipeline.run_store(settings)
+    store = RunStore.of(settings)
     with store.lease(run.run_id, "worker-1:10", 30, part="score 1/2"):
         # Beside the other shard: this one is scored; whatever is more has to wait.
         assert pipeline.run_stage(settings, run.run_id, "score", shard=Shard(2, 2)) == "done"
@@ -396,7 +396,7 @@ def test_a_shards_failure_is_told_until_its_stage_begins(
 ) -> None:
     settings = in_shards(shop, 2)
     run = until(shop, settings, "refit")
-    store = pipeline.run_store(settings)
+    store = RunStore.of(settings)
     work = stages.SHARDED["score"]
 
     def full(night: Any, shard: Shard, progress: Any) -> bool:
@@ -437,9 +437,9 @@ def test_a_promoted_dry_run_gets_the_models_lists_though_popularitys_were_scored
     )
     run = pipeline.begin(settings, night(24), dry_run=True)
     pipeline.run_stages(settings, run.run_id)
-    run = pipeline.run_store(settings).get(run.run_id)
+    run = RunStore.of(settings).get(run.run_id)
     assert (run.status, run.decision, run.published_source) == ("dry_run", "hold", "popular")
-    run = pipeline.promote(settings, run.run_id, why="a drill", by="me")
+    run = promote(settings, run.run_id, why="a drill", by="me")
     assert (run.status, run.published_source) == ("stored", "model")
     assert run_folder(run).manifest("score").summary["by_source"].keys() == {run.model}
     first = "select distinct sources[1] from recs.top_n_list"

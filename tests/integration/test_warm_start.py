@@ -12,8 +12,7 @@ import pytest
 import shop as shops
 from recjobs import cli, pipeline, publish
 from recjobs.artifacts import read_json
-from recjobs.runs import Run
-from recjobs.stages import run_folder
+from recjobs.runs import Run, RunStore, run_folder
 from shop import Shop, night
 
 _TRAIN = """
@@ -82,7 +81,7 @@ def test_the_same_parent_gives_the_same_lists(shop: Shop) -> None:
 def test_a_run_keeps_the_parent_that_it_was_opened_with(shop: Shop) -> None:
     first = pipeline.run_night(shop.settings, night(23))
     opened = pipeline.begin(shop.settings, night(25))
-    pipeline.run_store(shop.settings).release(opened.run_id)
+    RunStore.of(shop.settings).release(opened.run_id)
     between = pipeline.run_night(shop.settings, night(24))
     assert pipeline.run_night(shop.settings, night(25)).parent_run_id == first.run_id
     # One that was taken back is nobody's parent.

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recjobs.config import Connection, Settings, load_settings, parse_as_of, parse_value
+from recjobs.config import Connection, Settings, load_settings, parse_value
 from recjobs.errors import ConfigError
+from recjobs.instants import parse_as_of
 
 TOML = """
 [job]

@@ -102,7 +102,7 @@ def _night(dsn: str, root: str, turn: int) -> dict[str, float]:
     started = time.perf_counter()
     from recjobs import migrate, pipeline
     from recjobs.config import load_settings
-    from recjobs.stages import run_folder
+    from recjobs.runs import run_folder
 
     config = Path(root) / "bench.toml"
     config.write_text(_TOML.format(dims=DIMS, epochs=EPOCHS, n=N, root=f"{root}/artifacts"))

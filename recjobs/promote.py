@@ -1,0 +1,53 @@
+"""Promoting: a run goes live because a person says so, a held one after the stages it lacks."""
+
+from __future__ import annotations
+
+from recjobs import publish
+from recjobs.columns import POPULAR
+from recjobs.config import Settings
+from recjobs.errors import ConfigError
+from recjobs.night import lease
+from recjobs.pipeline import STAGES, run_stages
+from recjobs.progress import Watch, unwatched
+from recjobs.runs import Run, RunStore, run_folder
+
+
+def promote(settings: Settings, run_id: int, *, why: str, by: str, watch: Watch = unwatched) -> Run:
+    """Make a run live because a person says so: a held one from refit on, a stored one at once.
+
+    Raises:
+        DataError: The run's lists are incomplete or hold seen items.
+        ConfigError: The run failed, or its artifacts are gone.
+    """
+    store = RunStore.of(settings)
+    run = store.get(run_id)
+    if run.status != "stored":
+        _reopen(settings, run, rule=f"promoted by {by}: {why}")
+        run_stages(settings, run_id, watch=watch)
+        run = store.get(run_id)
+    publish.promote(settings.target.resolve(), settings, run, by=by, why=why)
+    return store.get(run_id)
+
+
+def _reopen(settings: Settings, run: Run, *, rule: str) -> None:
+    """Let a held or dry run go on from refit; a promotion that failed on the way goes on too."""
+    if run.status not in ("held", "dry_run") and run.decision != "promoted":
+        raise ConfigError(
+            f"run {run.run_id}: expected a held, dry or stored run. Received: {run.status}"
+        )
+    for stage in STAGES[: STAGES.index("refit")]:
+        run_folder(run).manifest(stage)  # else it would extract and train another model than held
+    with lease(settings, run.run_id):
+        if run.published_source == POPULAR:  # a dry run that the gate held: no lists of the model's
+            folder = run_folder(run)
+            parts = folder.parts("score") if folder.finished("score") else []
+            folder.remove("check", "score", *parts)
+        RunStore.of(settings).update(
+            run.run_id,
+            status="running",
+            error=None,
+            dry_run=False,
+            decision="promoted",
+            rule=rule,
+            published_source="model",
+        )

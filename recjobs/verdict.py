@@ -1,0 +1,30 @@
+"""The stage `verdict`: how a run ended, as a failure where it did not end well."""
+
+from __future__ import annotations
+
+from recjobs import errors
+from recjobs.config import Settings
+from recjobs.errors import DatabaseError, GateError, RecJobsError
+from recjobs.runs import Run, RunStore
+
+
+def verdict(settings: Settings, run_id: int) -> Run:
+    """Return the run where it ended well, and give the job's lease back.
+
+    Raises:
+        GateError: The gate held the model.
+        RecJobsError: A stage failed; of the class that the stage raised.
+    """
+    store = RunStore.of(settings)
+    store.release(run_id)
+    run = store.get(run_id)
+    if run.status == "failed":
+        name, _, message = (run.error or "RecJobsError: unknown").partition(": ")
+        kind = getattr(errors, name, RecJobsError)
+        raise kind(f"run {run_id} failed in stage {run.stage}: {message}")
+    if run.status == "running":
+        raise DatabaseError(f"run {run_id} is not finished: its last stage is {run.stage}")
+    if run.status == "held" or run.decision == "hold":
+        live = "popularity lists were published" if run.status == "stored" else "nothing changed"
+        raise GateError(f"run {run_id} is held, {live}: {run.rule}")
+    return run
