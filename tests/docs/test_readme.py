@@ -11,6 +11,7 @@ import pytest
 
 import shop as shops
 from recjobs import cli, errors, models, pipeline
+from recjobs.cli.parser import COMMANDS, build_parser
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,7 +52,8 @@ def test_every_model_exit_code_stage_and_command_is_named() -> None:
             assert f"| {error.exit_code} |" in README
     for stage in pipeline.STAGES:
         assert re.search(rf"\b{stage}\b", README)
-    for name, _, _ in cli._COMMANDS:
+    for command in COMMANDS:
+        name = command.name
         assert f"recjobs {name}" in README or f"make {name}" in README, name
 
 
@@ -86,4 +88,4 @@ def test_the_commands_for_your_own_data_run_as_they_stand(
 def test_the_other_commands_are_understood() -> None:
     for words in re.findall(r"^\| `recjobs ([^`]+)`", README, re.MULTILINE):
         if not words.endswith(" …"):  # more is asked for than a table has room for
-            cli._parser().parse_args(shlex.split(re.sub(r"\[(.*)\]", r"\1", words)))
+            build_parser().parse_args(shlex.split(re.sub(r"\[(.*)\]", r"\1", words)))

@@ -1,0 +1,7 @@
+"""``python -m recjobs.cli``: the command line of this Python."""
+
+import sys
+
+from recjobs.cli import main
+
+sys.exit(main())
