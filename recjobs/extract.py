@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recjobs import db
-from recjobs.artifacts import StageOutput, file_sha256, write_json
+from recjobs.artifacts import StageOutput
 from recjobs.columns import (
     CREATED_AT,
     EVENT,
@@ -37,6 +37,7 @@ from recjobs.columns import (
 from recjobs.config import SourceSettings
 from recjobs.errors import ConfigError, DataError
 from recjobs.features import TYPES
+from recjobs.files import file_sha256, write_json
 from recjobs.index import arrow_type
 from recjobs.progress import Progress, silent, within
 from recjobs.source.log import Log

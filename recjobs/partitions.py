@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from psycopg2 import sql
 
 from recjobs import db
-from recjobs.artifacts import row_batches
 from recjobs.columns import IdType
 from recjobs.copy_binary import copy_in
 from recjobs.errors import ConfigError, DatabaseError
+from recjobs.files import row_batches
 from recjobs.index import arrow_type
 from recjobs.progress import Progress, silent
 

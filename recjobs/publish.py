@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 from psycopg2 import sql
 
 from recjobs import db, live, partitions, pointer
-from recjobs.artifacts import RunFolder, row_batches
+from recjobs.artifacts import RunFolder
 from recjobs.columns import ACTIVE, AVAILABLE, ITEM_ID, REASON, TITLE, USER_ID, IdType
 from recjobs.config import Settings
 from recjobs.copy_binary import copy_in
+from recjobs.files import row_batches
 from recjobs.index import Index
 from recjobs.pointer import Job
 from recjobs.progress import Progress, silent, within

@@ -10,8 +10,9 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Final
 
 from recjobs import earlier
-from recjobs.artifacts import StageOutput, read_json, write_json
+from recjobs.artifacts import StageOutput
 from recjobs.columns import POPULAR
+from recjobs.files import read_json, write_json
 from recjobs.night import Night, kept_parts
 from recjobs.progress import Progress, within
 from recjobs.read_back import read_log, read_model, read_split

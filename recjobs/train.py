@@ -19,9 +19,10 @@ from typing import Any, Final
 import numpy as np
 
 from recjobs import models
-from recjobs.artifacts import StageOutput, write_json
+from recjobs.artifacts import StageOutput
 from recjobs.config import Settings
 from recjobs.dataset import Interactions, TrainingSet, training_set
+from recjobs.files import write_json
 from recjobs.index import Index
 from recjobs.models.base import History, Model
 from recjobs.models.warm import Start

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recjobs.artifacts import row_batches
 from recjobs.columns import REASON, USER_ID
 from recjobs.dataset import BoolArray, Int32Array, Int64Array, Interactions
 from recjobs.errors import DataError
+from recjobs.files import row_batches
 
 _BATCH_USERS: Final = 8192
 _PER_ITEM: Final = ("item_ids", "scores", "sources", "because_item_ids")

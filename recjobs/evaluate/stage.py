@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recjobs import models
-from recjobs.artifacts import StageOutput, write_json
+from recjobs.artifacts import StageOutput
 from recjobs.columns import CHAMPION, POPULAR, WARM_START
 from recjobs.config import Settings
 from recjobs.dataset import Int32Array, Interactions
@@ -32,6 +32,7 @@ from recjobs.evaluate.table import (
     ranking_rows,
 )
 from recjobs.evaluate.tradeoff import tradeoff
+from recjobs.files import write_json
 from recjobs.metrics import Bootstrap
 from recjobs.models import Model, RatingModel
 from recjobs.progress import Progress

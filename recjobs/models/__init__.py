@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from recjobs.artifacts import read_json
 from recjobs.config import Section
 from recjobs.errors import ConfigError, DataError
+from recjobs.files import read_json
 
 if TYPE_CHECKING:
     from recjobs.models.base import (

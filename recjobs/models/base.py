@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from recjobs.artifacts import read_json, write_json
 from recjobs.config import Section
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems, TrainingSet
+from recjobs.files import read_json, write_json
 from recjobs.models.relations import ItemRelation
 from recjobs.models.warm import Start
 from recjobs.progress import Progress, silent

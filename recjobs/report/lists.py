@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recjobs.artifacts import row_batches
 from recjobs.columns import ITEM_ID, POPULAR, REASON, TITLE, USER_ID
 from recjobs.dataset import Int64Array, Interactions
+from recjobs.files import row_batches
 from recjobs.metrics import gini
 from recjobs.report.plots import fixed, number
 from recjobs.threads import ahead

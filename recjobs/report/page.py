@@ -14,11 +14,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from recjobs.artifacts import Manifest, RunFolder, StageOutput, read_json
+from recjobs.artifacts import Manifest, RunFolder, StageOutput
 from recjobs.columns import POPULAR, WARM_START
 from recjobs.config import Settings
 from recjobs.dataset import Interactions
 from recjobs.errors import ConfigError
+from recjobs.files import read_json
 from recjobs.report import plots
 from recjobs.report.facts import MetricPoint, ReportFacts
 from recjobs.report.figures import figures, identity, instant, percent

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from recjobs.artifacts import read_json
 from recjobs.columns import POPULAR
+from recjobs.files import read_json
 from recjobs.gate import DECIDING_SEGMENT
 from recjobs.report.plots import Estimate, Plot, by_model, fixed
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recjobs.artifacts import log_format
 from recjobs.columns import ITEM_ID, USER_ID
+from recjobs.files import log_format
 from recjobs.source.log import GROUP_ROWS, Log
 from recjobs.threads import ahead
 

@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recjobs.artifacts import RunFolder, StageOutput, log_format
+from recjobs.artifacts import RunFolder, StageOutput
 from recjobs.columns import EVENT, INTERACTION_COLUMNS, ITEM_ID, RATING, REASON, TS, USER_ID
 from recjobs.config import ExpectationSettings
+from recjobs.files import log_format
 from recjobs.progress import Progress, silent
 from recjobs.threads import ahead
 from recjobs.validate.outcomes import Tally, outcomes_of

@@ -13,10 +13,11 @@ from psycopg2 import sql
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from recjobs import db
-from recjobs.artifacts import StageOutput, file_sha256
+from recjobs.artifacts import StageOutput
 from recjobs.config import SourceSettings
 from recjobs.errors import DatabaseError, DataError
 from recjobs.extract import extract
+from recjobs.files import file_sha256
 from recjobs.source import plan, queries, read
 from servers import Server
 

@@ -13,9 +13,9 @@ import pytest
 
 import shop as shops
 from recjobs import pipeline, publish, stages, version
-from recjobs.artifacts import read_json
 from recjobs.dataset import Interactions
 from recjobs.errors import CheckFailedError, ConfigError, GateError, LeaseHeldError
+from recjobs.files import read_json
 from recjobs.promote import promote
 from recjobs.runs import Run, RunStore, run_folder
 from servers import Server

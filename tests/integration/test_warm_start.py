@@ -11,7 +11,7 @@ import pytest
 
 import shop as shops
 from recjobs import cli, pipeline, publish
-from recjobs.artifacts import read_json
+from recjobs.files import read_json
 from recjobs.runs import Run, RunStore, run_folder
 from shop import Shop, night
 

@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recjobs import artifacts
-from recjobs.artifacts import MANIFEST, RunFolder, StageOutput, file_sha256, read_json, write_json
+from recjobs.artifacts import MANIFEST, RunFolder, StageOutput
 from recjobs.errors import ConfigError, DataError
+from recjobs.files import file_sha256, read_json, write_json
 
 
 @pytest.fixture(params=["local", "object store"])

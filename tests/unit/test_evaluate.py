@@ -19,7 +19,7 @@ from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from logs import Row, before, log_of, rows, settings_of
 from recjobs import models
-from recjobs.artifacts import StageOutput, read_json
+from recjobs.artifacts import StageOutput
 from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.config import GateSettings, HoldoutSettings, Settings
 from recjobs.dataset import Interactions, TrainingSet, training_set
@@ -27,6 +27,7 @@ from recjobs.evaluate import Champion, evaluate
 from recjobs.evaluate.champion import champion_lists, refusal
 from recjobs.evaluate.holdout import holdout
 from recjobs.evaluate.ratings import Biases
+from recjobs.files import read_json
 from recjobs.gate import Verdict, gate
 from recjobs.index import Index
 from recjobs.models import BlockModel, History

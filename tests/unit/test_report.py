@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from logs import score
-from recjobs.artifacts import RunFolder, StageOutput, file_sha256, read_json, write_json
+from recjobs.artifacts import RunFolder, StageOutput
 from recjobs.check import check
 from recjobs.columns import POPULAR
 from recjobs.config import Settings
 from recjobs.dataset import Interactions
 from recjobs.evaluate import evaluate
 from recjobs.expectations import Outcome
+from recjobs.files import file_sha256, read_json, write_json
 from recjobs.gate import gate
 from recjobs.progress import silent
 from recjobs.report import MetricPoint, Publication, ReportFacts, report

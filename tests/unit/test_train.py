@@ -10,10 +10,11 @@ import pytest
 
 from logs import log_of, settings_of
 from recjobs import models, train
-from recjobs.artifacts import StageOutput, read_json
+from recjobs.artifacts import StageOutput
 from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.config import HoldoutSettings
 from recjobs.dataset import Interactions, TrainingSet
+from recjobs.files import read_json
 from recjobs.models.base import Epoch, History
 from recjobs.models.popular import Popular
 from recjobs.progress import silent

@@ -1,0 +1,83 @@
+"""Single files: how interactions are laid out in Parquet, batches of rows, checksums, JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+#: No file system that keeps a run is slower to tell times apart than this.
+_TICK_NS: Final = 20_000_000
+#: SHA-256 by device, inode, bytes and time of the last change.
+_sums: Final[dict[tuple[int, int, int, int], str]] = {}
+
+
+def log_format(schema: pa.Schema) -> dict[str, Any]:
+    """Return how interactions are written as Parquet: fixed, the same rows give the same bytes.
+
+    Numbers as what each adds to the one before: smaller than under zstd, and three times as quick
+    to read and to write.
+    """
+    import pyarrow as pa
+
+    numbers = [
+        field.name
+        for field in schema
+        if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)
+    ]
+    return {
+        "version": "2.6",
+        "compression": "lz4",
+        "write_statistics": False,
+        "column_encoding": dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+        "use_dictionary": [name for name in schema.names if name not in numbers],
+    }
+
+
+def row_batches(
+    file: pq.ParquetFile, rows: int, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield a file's rows in batches, group by group: asked for all, it would read groups ahead.
+
+    Args:
+        file: Open.
+        rows: Of a batch, at most.
+        columns: Default: all.
+    """
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(rows, [group], columns)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex; of one unchanged since this process asked, as it was.
+
+    A night in one process reads the same large files in most of its stages.
+    """
+    found = path.stat()
+    key = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    if key not in _sums:
+        # A change within a tick of the file system's clock would leave the same time.
+        settled = time.time_ns() - found.st_mtime_ns > _TICK_NS
+        with path.open("rb") as file:
+            sum_ = hashlib.file_digest(file, "sha256").hexdigest()
+        if not settled:
+            return sum_
+        _sums[key] = sum_
+    return _sums[key]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, keys in order; NaN is refused, for no reader agrees on it."""
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False))
+
+
+def read_json(path: Path) -> Any:
+    """Read a value that `write_json` wrote."""
+    return json.loads(path.read_text())
