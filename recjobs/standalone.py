@@ -25,7 +25,6 @@ from typing import Any, Final
 
 import psutil
 
-from recjobs.config import load_settings
 from recjobs.errors import ConfigError, RecJobsError
 
 _HOST: Final = "127.0.0.1"
@@ -34,50 +33,9 @@ _START_SECONDS: Final = 180.0
 _STOP_SECONDS: Final = 30.0
 
 
-def serve(folder: Path, jobs: Path, metadata: str | None) -> int:
-    """Start Airflow for a folder of jobs, unless it runs, and say where and how to look at it.
-
-    Args:
-        folder: The demo's folder; Airflow's own files go into ``airflow`` below it.
-        jobs: The folder of the jobs' TOML files.
-        metadata: As for `start`.
-
-    Raises:
-        ConfigError: This is no checkout (``dags/`` is missing), or Airflow is not installed.
-        RecJobsError: Airflow did not come up.
-    """
-    home = folder / "airflow"
-    running = _process(home)
-    if running is None:
-        print("Airflow: starting (half a minute)", file=sys.stderr, flush=True)
-        start(home, jobs, metadata)
-    else:
-        print(f"Airflow: reusing the one that runs, process {running.pid}", file=sys.stderr)
-    passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
-    airflow = f"AIRFLOW_HOME={home} {_airflow()}"
-    print(f"Airflow      {url(home)}")
-    for user, password in passwords.items():
-        print(f"             user {user}, password {password}")
-    for path in sorted(jobs.glob("*.toml")):
-        dag_id = f"recjobs_{load_settings(path).job.name}"
-        print(f"the job      DAG {dag_id}; its newest night is under way")
-        print(
-            f"older nights {airflow} backfill create --dag-id {dag_id} "
-            "--from-date 2016-10-10 --to-date 2016-10-12T23:59:59"
-        )
-    print(f"its log      {home / 'standalone.log'}")
-    print("make demo-stop stops it.")
-    return 0
-
-
-def stop(folder: Path) -> bool:
-    """Stop the Airflow that `serve` started in this folder; tell whether one ran."""
-    return halt(folder / "airflow")
-
-
 def halt(home: Path) -> bool:
     """Stop the Airflow of this ``AIRFLOW_HOME`` and all that it started; tell whether one ran."""
-    process = _process(home)
+    process = running(home)
     if process is None:
         return False
     family = [process, *process.children(recursive=True)]
@@ -117,7 +75,7 @@ def start(
     home.chmod(0o700)  # passwords and keys lie in it
     stored = {"database": {"sql_alchemy_conn": _literal(metadata)}} if metadata else {}
     _configure(home, dags, {**(options or {}), **stored})
-    binaries = str(Path(_airflow()).parent)
+    binaries = str(Path(command()).parent)
     # Settings of another Airflow in the environment would win over this one's file.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW__")}
     environment = {
@@ -129,7 +87,7 @@ def start(
     }
     with (home / "standalone.log").open("wb") as log:
         process = subprocess.Popen(
-            [_airflow(), "standalone"],
+            [command(), "standalone"],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -150,6 +108,28 @@ def url(home: Path) -> str:
     settings = configparser.ConfigParser(interpolation=None)
     settings.read(home / "airflow.cfg", encoding="utf-8")
     return settings["api"]["base_url"]
+
+
+def running(home: Path) -> psutil.Process | None:
+    """Return the Airflow of this ``AIRFLOW_HOME``, where it runs."""
+    try:
+        process = psutil.Process(int(_pid_file(home).read_text()))
+        return process if "standalone" in process.cmdline() else None
+    except (OSError, ValueError, psutil.Error):
+        return None
+
+
+def command() -> str:
+    """Return the command `airflow` of this Python.
+
+    Raises:
+        ConfigError: Airflow is not installed.
+    """
+    beside = Path(sys.executable).with_name("airflow")
+    found = str(beside) if beside.is_file() else shutil.which("airflow")
+    if found is None:
+        raise ConfigError("the command `airflow` is not installed beside this Python")
+    return found
 
 
 def _configure(home: Path, dags: Path, options: dict[str, dict[str, str]]) -> None:
@@ -220,25 +200,8 @@ def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], home: Pat
         time.sleep(0.5)
 
 
-def _process(home: Path) -> psutil.Process | None:
-    """Return the process whose id was kept, if it is still that one."""
-    try:
-        process = psutil.Process(int(_pid_file(home).read_text()))
-        return process if "standalone" in process.cmdline() else None
-    except (OSError, ValueError, psutil.Error):
-        return None
-
-
 def _pid_file(home: Path) -> Path:
     return home / "standalone.pid"
-
-
-def _airflow() -> str:
-    beside = Path(sys.executable).with_name("airflow")
-    found = str(beside) if beside.is_file() else shutil.which("airflow")
-    if found is None:
-        raise ConfigError("the command `airflow` is not installed beside this Python")
-    return found
 
 
 def _free_port(wanted: int) -> int:

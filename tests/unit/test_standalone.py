@@ -32,7 +32,7 @@ def fake_airflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.parent.mkdir()
     script.write_text("#!/bin/sh\necho the database is locked\nexit 1\n")
     script.chmod(0o755)
-    monkeypatch.setattr(standalone, "_airflow", lambda: str(script))
+    monkeypatch.setattr(standalone, "command", lambda: str(script))
     return script
 
 
@@ -85,11 +85,11 @@ def test_says_why_airflow_did_not_come_up(tmp_path: Path, fake_airflow: Path) ->
 
 
 def test_stops_nothing_where_nothing_runs(tmp_path: Path) -> None:
-    assert standalone.stop(tmp_path) is False
+    assert standalone.halt(tmp_path / "airflow") is False
     (tmp_path / "airflow").mkdir()
     # A process of that id, but another one.
     (tmp_path / "airflow" / "standalone.pid").write_text(str(os.getpid()))
-    assert standalone.stop(tmp_path) is False
+    assert standalone.halt(tmp_path / "airflow") is False
 
 
 def test_stops_the_process_and_all_that_it_started(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_stops_the_process_and_all_that_it_started(tmp_path: Path) -> None:
         # Both are up, and /proc tells their command lines: right after a fork it does not.
         started = int(process.stdout.readline())
         (home / "standalone.pid").write_text(str(process.pid))
-        assert standalone.stop(tmp_path) is True
+        assert standalone.halt(tmp_path / "airflow") is True
         assert process.poll() is not None
         assert not psutil.pid_exists(started)
     assert not (home / "standalone.pid").exists()
