@@ -22,7 +22,8 @@ from recjobs.dataset import (
     training_set,
 )
 from recjobs.errors import ConfigError, DataError
-from recjobs.features import Features, from_table
+from recjobs.features import Features
+from recjobs.featurize import from_table
 from recjobs.models.warm import Start
 from recjobs.score import top_n
 

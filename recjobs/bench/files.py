@@ -37,7 +37,8 @@ from recjobs.dataset import (
     Interactions,
 )
 from recjobs.errors import DataError
-from recjobs.features import NO_FEATURES, Features, from_table
+from recjobs.features import NO_FEATURES, Features
+from recjobs.featurize import from_table
 from recjobs.index import Index
 
 NEGATIVES: Final = "negatives"

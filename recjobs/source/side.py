@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from recjobs.columns import CATEGORIES, CREATED_AT, ITEM_ID, NUMBERS, TEXT
 from recjobs.config import FeatureColumns
 from recjobs.errors import DataError
-from recjobs.features import feature_columns, split_values
+from recjobs.featurize import feature_columns, split_values
 from recjobs.source.features import JOINED_BY, column_name
 from recjobs.source.wire import INSTANT
 

@@ -36,7 +36,7 @@ from recjobs.dataset import NEVER, Interactions
 from recjobs.evaluate.holdout import holdout
 from recjobs.evaluate.ranking import ranked
 from recjobs.evaluate.table import accuracy
-from recjobs.features import from_table
+from recjobs.featurize import from_table
 from recjobs.index import Index
 from recjobs.metrics import Bootstrap, resample
 from recjobs.models import Model

@@ -17,7 +17,7 @@ from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import Interactions, SeenItems, TrainingSet, training_set
 from recjobs.errors import ConfigError
-from recjobs.features import from_table
+from recjobs.featurize import from_table
 from recjobs.models.feature_rows import FeatureRows
 from recjobs.score import top_n
 

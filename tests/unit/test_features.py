@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recjobs.errors import DataError
-from recjobs.features import NO_FEATURES, Features, from_table
+from recjobs.features import NO_FEATURES, Features
+from recjobs.featurize import from_table
 from recjobs.index import Index
 
 INDEX = Index.of("bigint", pa.array([1, 2, 3, 9]))

@@ -13,7 +13,7 @@ from recjobs import models
 from recjobs.config import FeedbackSettings, RerankSettings
 from recjobs.dataset import SeenItems, TrainingSet, training_set
 from recjobs.errors import ConfigError
-from recjobs.features import from_table
+from recjobs.featurize import from_table
 from recjobs.rerank import Reranker
 from recjobs.score import top_n
 

@@ -16,7 +16,7 @@ from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import SeenItems, TrainingSet, training_set
 from recjobs.errors import ConfigError
-from recjobs.features import from_table
+from recjobs.featurize import from_table
 from recjobs.models.two_tower_inputs import Histories, dense_features, expected_popularity
 from recjobs.score import top_n
 
