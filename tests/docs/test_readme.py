@@ -26,7 +26,7 @@ def _layers() -> list[set[str]]:
 
 
 def _listed() -> list[str]:
-    block = re.search(r"```text\n(cli .*?)```", README, re.DOTALL)
+    block = re.search(r"<!-- layers -->\n```text\n(.*?)```", README, re.DOTALL)
     assert block
     return re.findall(r"^(\w+) ", block[1], re.MULTILINE)
 
