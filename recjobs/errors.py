@@ -1,13 +1,14 @@
 """What can go wrong, by what the operator should do about it.
 
-    RecJobsError                 exit 1   a defect: report it with the traceback
-    ├── ConfigError              exit 2   fix the settings or the set-up, then run again
-    ├── DataError                exit 3   the inputs are wrong; last night's lists stay live
-    │   └── CheckFailedError     exit 3   an expectation set to "stop" did not hold
-    ├── GateError                exit 4   the model is not good enough; last night's lists stay live
-    └── DatabaseError            exit 5   the database did not answer as it should: try again
+    RecJobsError                 exit 1   a defect: report it, with the traceback
+    ├── ConfigError              exit 2   fix what the message names (`recjobs doctor`), run again
+    ├── DataError                exit 3   the inputs: look at recs.check_result, mend, run --fresh
+    │   └── CheckFailedError     exit 3   the same: an expectation set to "stop" did not hold
+    ├── GateError                exit 4   the model was held: read the report; `recjobs promote`
+    └── DatabaseError            exit 5   the database failed: run again, it resumes
         └── LeaseHeldError       exit 6   another run of this job is at work: wait for it
 
+Whichever it is, the lists that were live are live still.
 Only `DatabaseError` and its kin are worth a retry: the others fail the same way again until a
 person changes something. Airflow's retry rules and the command line's exit codes both follow
 this tree.
