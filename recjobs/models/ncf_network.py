@@ -109,6 +109,20 @@ class Scorer:
             product=values["product"][0][:, 0],
         )
 
+    def put_into(self, network: Any) -> None:
+        """Give the weights to the Keras model."""
+        for name, weights in (
+            ("user", [self.users]),
+            ("item", [self.items]),
+            ("user_bias", [self.user_bias[:, None]]),
+            ("item_bias", [self.item_bias[:, None]]),
+            ("first", self.first),
+            ("second", self.second),
+            ("output", self.output),
+            ("product", [self.product[:, None]]),
+        ):
+            network.get_layer(name).set_weights(weights)
+
     def pairs(self, user_idx: Int32Array, item_idx: Int32Array) -> Float32Array:
         """Return the score of each pair, float32 ``(n,)``."""
         score = np.empty(len(user_idx), dtype=np.float32)
@@ -126,9 +140,8 @@ class Scorer:
     def block(self, user_idx: Int32Array) -> Float32Array:
         """Return the scores of all items for some users, float32 ``(b, n_items)``."""
         from recjobs.models import ncf_kernels
-        from recjobs.panels import COLUMNS, in_panels
 
-        items = in_panels(self.item_part, COLUMNS), in_panels(self.items, COLUMNS)
+        items = self.item_panels
         out = np.empty((len(user_idx), len(self.items)), dtype=np.float32)
 
         def work(rows: slice) -> None:
@@ -170,6 +183,13 @@ class Scorer:
         """What the items add to the first layer, its bias with them, ``(n_items, hidden_1)``."""
         kernel, bias = self.first
         return self.items @ kernel[len(self.product) :] + bias
+
+    @cached_property
+    def item_panels(self) -> tuple[Float32Array, Float32Array]:
+        """What the items add to the first layer, and their vectors, in panels of items."""
+        from recjobs.panels import COLUMNS, in_panels
+
+        return in_panels(self.item_part, COLUMNS), in_panels(self.items, COLUMNS)
 
     @cached_property
     def second_panels(self) -> tuple[Float32Array, Float32Array, Float32Array]:

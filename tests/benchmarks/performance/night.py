@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from benchmarks.performance import source
 from benchmarks.performance.extract import UNTIL
-from benchmarks.performance.harness import Row, apart
+from benchmarks.performance.harness import Row, Target, apart
 from benchmarks.performance.shapes import Shape
 
 DIMS, EPOCHS, N = 128, 12, 50
 _FIT = ("train", "refit")
+_LARGE = 20_000_000
 _TOML = """
 [job]
 name = "bench"
@@ -61,9 +61,11 @@ def compare(shape: Shape, repeats: int) -> list[Row]:
         for turn in range(turns):
             ours.append(apart(_night, dsn, root, turn))
             theirs.append(apart(_script, dsn))
+    # What the figures to reach are set for; of a small night, what does not grow is the most.
+    large = shape.interactions >= _LARGE
     return [
-        _row("outside fitting", ours, theirs, ("≥", 12.0), _outside),
-        _row("in all", ours, theirs, ("≥", 2.5), lambda seconds: seconds["all"]),
+        _row("outside fitting", ours, theirs, ("≥", 12.0) if large else None, _outside),
+        _row("in all", ours, theirs, ("≥", 2.5) if large else None, lambda s: s["all"]),
         _memory(ours, theirs),
     ]
 
@@ -72,7 +74,7 @@ def _row(
     what: str,
     ours: list[Mapping[str, float]],
     theirs: list[Mapping[str, float]],
-    target: Any,
+    target: Target | None,
     of: Callable[[Mapping[str, float]], float],
 ) -> Row:
     pairs = [(of(a), of(b)) for a, b in zip(ours, theirs, strict=True)]

@@ -63,7 +63,7 @@ def lists_file(path: Path, users: int, items: int) -> Path:
             batch = _lists(np.arange(start, min(start + _BLOCK, users)), items, rng)
             if writer is None:
                 writer = stack.enter_context(
-                    pq.ParquetWriter(path, batch.schema, compression="zstd")
+                    pq.ParquetWriter(path, batch.schema, compression="lz4")
                 )
             writer.write_batch(batch)
     return path
@@ -74,11 +74,12 @@ def _lists(users: np.ndarray, items: int, rng: np.random.Generator) -> pa.Record
     ends = pa.array(np.arange(0, n * N + 1, N, dtype=np.int32))
     item, reason = (rng.integers(items, size=n * N) + 500_009 for _ in range(2))
     score = np.sort(rng.random((n, N), dtype=np.float32), axis=1)[:, ::-1]
+    sources = pa.DictionaryArray.from_arrays(np.zeros(n * N, dtype=np.int32), ["ials"])
     columns = {
         "user_id": pa.array(users.astype(np.int64) + 1),
         "item_ids": pa.ListArray.from_arrays(ends, item),
         "scores": pa.ListArray.from_arrays(ends, score.ravel()),
-        "sources": pa.ListArray.from_arrays(ends, pa.array(["ials"] * (n * N))),
+        "sources": pa.ListArray.from_arrays(ends, sources),
         "because_item_ids": pa.ListArray.from_arrays(
             ends, pa.array(reason, mask=rng.random(n * N) < 0.5)
         ),
