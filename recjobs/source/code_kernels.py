@@ -6,10 +6,16 @@ that it hashes to on, that has it.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from recjobs.kernels import compiled
+from recjobs.memory import prefetch
+
+#: Rows ahead of which a slot is fetched: the table is larger than the caches near by.
+_EARLY: Final = 12
 
 Ints = npt.NDArray[np.int64]
 
@@ -17,7 +23,7 @@ Ints = npt.NDArray[np.int64]
 @compiled
 def encode(
     values: Ints,
-    known: npt.NDArray[np.bool_],
+    lengths: npt.NDArray[np.int32],
     slots: Ints,
     ids: Ints,
     count: int,
@@ -27,14 +33,17 @@ def encode(
 
     Args:
         values: ``(n,)``.
-        known: False for a null, ``(n,)``.
+        lengths: Below 0 for a null, ``(n,)``.
         slots: A power of two of them, with room, ``(n_slots, 2)``; changed in place.
         ids: Value by code, with room; changed in place.
         count: Values there were.
         codes: Filled, ``(n,)``; -1 for a null.
     """
+    first = slots.ctypes.data
     for row in range(len(values)):
-        if not known[row]:
+        later = values[min(row + _EARLY, len(values) - 1)]
+        prefetch(first + 16 * (_hash(later) & (len(slots) - 1)))
+        if lengths[row] < 0:
             codes[row] = -1
             continue
         slot = _slot(values[row], slots)
@@ -56,8 +65,13 @@ def place(ids: Ints, slots: Ints) -> None:
 @compiled
 def _slot(value: int, slots: Ints) -> int:
     """Return where a value is, or where it belongs."""
-    mixed = np.uint64(value) * np.uint64(0x9E3779B97F4A7C15)
-    slot = np.int64(mixed >> np.uint64(32)) & (len(slots) - 1)
+    slot = _hash(value) & (len(slots) - 1)
     while slots[slot, 1] != 0 and slots[slot, 0] != value:
         slot = (slot + 1) & (len(slots) - 1)
     return int(slot)
+
+
+@compiled
+def _hash(value: int) -> int:
+    mixed = np.uint64(value) * np.uint64(0x9E3779B97F4A7C15)
+    return np.int64(mixed >> np.uint64(32))  # type: ignore[return-value]

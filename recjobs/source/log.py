@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from recjobs.columns import EVENT, ITEM_ID, MICROSECONDS_PER_DAY, RATING, TS, USER_ID
 from recjobs.source.wire import INSTANT
+from recjobs.threads import cores, over_rows
 
 #: Rows of a Parquet row group, which is what the stage after this one holds at a time.
 GROUP_ROWS: Final = 1 << 20
@@ -166,10 +168,33 @@ def _order(
     from recjobs.source.log_kernels import order_instants
 
     rating, has_rating, event = others
-    order = np.argsort(ts, kind="stable")
-    many = order_instants(order, ts, user.codes, item.codes, rating, has_rating, event)
-    for start, end in many:
-        rows = order[start:end]
-        keys = (event, rating, ~has_rating, item.codes, user.codes)
-        order[start:end] = rows[np.lexsort([key[rows] for key in keys])]
+    order = _by_time(ts)
+    step = max(1, -(-len(ts) // cores()))
+    # A part begins with an instant, so that no instant is in two.
+    instants = ts[order[::step]]
+    begin = [*np.searchsorted(ts, instants, sorter=order).tolist(), len(ts)]
+
+    def work(part: slice) -> None:
+        at = part.start // step
+        own = order[begin[at] : begin[at + 1]]
+        many = order_instants(own, ts, user.codes, item.codes, rating, has_rating, event)
+        for start, end in many:
+            rows = own[start:end]
+            keys = (event, rating, ~has_rating, item.codes, user.codes)
+            own[start:end] = rows[np.lexsort([key[rows] for key in keys])]
+
+    over_rows(work, len(ts), step)
+    return order
+
+
+def _by_time(ts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the row numbers by time, those of an instant as they are: halves by threads."""
+    from recjobs.source.log_kernels import merge
+
+    half = len(ts) // 2
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(np.argsort, ts[half:], kind="stable")
+        earlier = np.argsort(ts[:half], kind="stable")
+        order = np.empty(len(ts), dtype=np.int64)
+        merge(ts, half, earlier, later.result(), order)
     return order

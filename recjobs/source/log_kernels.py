@@ -1,4 +1,4 @@
-"""The order of interactions of one instant, in numba; imported where it runs."""
+"""The order of interactions by time and within an instant, in numba; imported where it runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,27 @@ from recjobs.kernels import compiled
 _FEW: Final = 128
 
 Ints = npt.NDArray[np.int64]
+
+
+@compiled
+def merge(ts: Ints, half: int, one: Ints, two: Ints, order: Ints) -> None:
+    """Merge the order of the first rows with that of the others, by time, the first ones first.
+
+    Args:
+        ts: Of each row, ``(n,)``.
+        half: How many the first are.
+        one: Their numbers by time, ``(half,)``.
+        two: The others' likewise, counted from ``half``, ``(n - half,)``.
+        order: Filled, ``(n,)``.
+    """
+    left = right = 0
+    for place in range(len(order)):
+        if right == len(two) or (left < half and ts[one[left]] <= ts[half + two[right]]):
+            order[place] = one[left]
+            left += 1
+        else:
+            order[place] = half + two[right]
+            right += 1
 
 
 @compiled

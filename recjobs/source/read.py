@@ -113,7 +113,7 @@ class _Reading:
         self, texts: Sequence[str], first: db.PgConnection, second: db.PgConnection | None
     ) -> pa.Table:
         """Return the rows of queries, those of the first query before the others."""
-        ids: dict[str, Codes] = {}
+        ids = {name: Codes() for name in (USER_ID, ITEM_ID)}
         if second is None or len(texts) == 1:
             return _table(self._read(first, texts, ids, self._progress), ids)
         with ThreadPoolExecutor(1) as pool:
@@ -128,7 +128,7 @@ class _Reading:
         self,
         connection: db.PgConnection,
         texts: Sequence[str],
-        ids: dict[str, Codes],
+        ids: Mapping[str, Codes],
         progress: Progress,
         other: db.PgConnection,
     ) -> list[pa.RecordBatch]:
@@ -149,15 +149,16 @@ class _Reading:
         self,
         connection: db.PgConnection,
         texts: Sequence[str],
-        ids: dict[str, Codes],
+        ids: Mapping[str, Codes],
         progress: Progress,
     ) -> list[pa.RecordBatch]:
         batches = []
-        for batch in itertools.chain.from_iterable(copied(connection, text) for text in texts):
+        parts = (copied(connection, text, ids) for text in texts)
+        for batch in itertools.chain.from_iterable(parts):
             if self._failure is not None:  # of the other session
                 raise self._failure
+            batches.append(_compact(batch))
             with self._lock:
-                batches.append(_compact(batch, ids))
                 self._done += len(batch)
             if len(batch):
                 share = min(self._done / self._expected_rows, 1.0)
@@ -212,15 +213,11 @@ def _translated(error: psycopg2.Error) -> RecJobsError:
     return DatabaseError(f"reading the source failed: {message}")
 
 
-def _compact(batch: pa.RecordBatch, ids: dict[str, Codes]) -> pa.RecordBatch:
-    """Return the batch in the types that it is sorted in, ids that are integers as codes."""
+def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the batch in the types that it is sorted in."""
     names = batch.schema.names
-    columns = []
-    for name, column in zip(names, batch.columns, strict=True):
-        if name in (USER_ID, ITEM_ID) and pa.types.is_integer(column.type):
-            column = ids.setdefault(name, Codes(column.type)).encode(column)
-        columns.append(_compact_column(name, column))
-    return pa.record_batch(columns, names=names)
+    columns = zip(names, batch.columns, strict=True)
+    return pa.record_batch([_compact_column(*column) for column in columns], names=names)
 
 
 def _compact_column(name: str, column: pa.Array) -> pa.Array:
@@ -232,9 +229,10 @@ def _compact_column(name: str, column: pa.Array) -> pa.Array:
     return column.dictionary_encode() if pa.types.is_string(column.type) else column
 
 
-def _table(batches: list[pa.RecordBatch], ids: dict[str, Codes]) -> pa.Table:
+def _table(batches: list[pa.RecordBatch], ids: Mapping[str, Codes]) -> pa.Table:
     table = pa.Table.from_batches(batches)
-    for name, codes in ids.items():
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, name, codes.column(table[name].chunks))
+    for place, field in enumerate(table.schema):
+        if field.name in ids and pa.types.is_integer(field.type):  # codes
+            column = ids[field.name].column(table[place].chunks)
+            table = table.set_column(place, field.name, column)
     return table

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, cast
 
@@ -20,6 +20,7 @@ from psycopg2 import sql
 
 from recjobs.db import PgConnection
 from recjobs.errors import ConfigError
+from recjobs.source.codes import Codes
 
 #: Arrow type of every instant.
 INSTANT: Final = pa.timestamp("us", "UTC")
@@ -54,7 +55,9 @@ _COPY_OUT, _COMMAND_OK = 3, 1  # ExecStatusType
 _SQLSTATE, _MESSAGE = ord("C"), ord("M")  # diagnostic fields
 
 
-def copied(connection: PgConnection, query: str) -> Iterator[pa.RecordBatch]:
+def copied(
+    connection: PgConnection, query: str, ids: Mapping[str, Codes] | None = None
+) -> Iterator[pa.RecordBatch]:
     """Run a query and yield its rows, at least one batch; instants are clamped to Python's years.
 
     Args:
@@ -62,6 +65,7 @@ def copied(connection: PgConnection, query: str) -> Iterator[pa.RecordBatch]:
             where this is left before its end.
         query: Gives columns of type boolean, integer, bigint, real, double precision, text or
             timestamptz.
+        ids: What encodes columns, by their name, where they are of integers.
 
     Raises:
         psycopg2.Error: The server failed or refused, by its SQLSTATE.
@@ -99,7 +103,7 @@ def copied(connection: PgConnection, query: str) -> Iterator[pa.RecordBatch]:
             if ended == 0:
                 filling = reader.submit(fill, spare)
             room = _room(len(buffer), schema, room)
-            yield _batch(buffer[skipped:used], schema, room)
+            yield _batch(buffer[skipped:used], schema, room, ids or {})
             spare, skipped = buffer, 0
     _expect(libpq, address, libpq.PQgetResult(address), _COMMAND_OK)
     while result := libpq.PQgetResult(address):
@@ -168,19 +172,23 @@ def _room(size: int, schema: pa.Schema, room: _Room | None) -> _Room:
     return np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int32)
 
 
-def _batch(stream: npt.NDArray[np.uint8], schema: pa.Schema, room: _Room) -> pa.RecordBatch:
+def _batch(
+    stream: npt.NDArray[np.uint8], schema: pa.Schema, room: _Room, ids: Mapping[str, Codes]
+) -> pa.RecordBatch:
     from recjobs.source.wire_kernels import parse
 
     is_text = np.array([field.type == _TEXT for field in schema], dtype=np.bool_)
     values, lengths = room
     n = parse(stream, is_text, values, lengths)
-    columns = [
-        _texts(stream, values[place, :n], lengths[place, :n])
-        if field.type == _TEXT
-        else _fixed(values[place, :n], lengths[place, :n] < 0, field.type)
-        for place, field in enumerate(schema)
-    ]
-    return pa.record_batch(columns, schema=schema)
+    columns = []
+    for field, value, length in zip(schema, values[:, :n], lengths[:, :n], strict=True):
+        if field.type == _TEXT:
+            columns.append(_texts(stream, value, length))
+        elif field.name in ids and pa.types.is_integer(field.type):
+            columns.append(ids[field.name].encode(value, length))
+        else:
+            columns.append(_fixed(value, length < 0, field.type))
+    return pa.record_batch(columns, names=schema.names)
 
 
 def _fixed(
@@ -189,7 +197,8 @@ def _fixed(
     mask = null if null.any() else None
     if type_ == INSTANT:
         # The infinities are the ends of int64: clipped before the shift, which they would not bear.
-        instants = np.clip(bits, _FIRST - _EPOCH, _LAST - _EPOCH) + _EPOCH
+        instants = np.clip(bits, _FIRST - _EPOCH, _LAST - _EPOCH)
+        instants += _EPOCH
         return pa.array(instants, mask=mask).cast(INSTANT)
     narrow, kind = _BITS.get(type_, (np.int64, np.int64))
     return pa.array(bits.astype(narrow).view(kind), type_, mask=mask)

@@ -176,12 +176,12 @@ def test_a_change_of_the_table_between_the_two_locks_is_let_through(
     monkeypatch.setattr(read, "_FIRST_PAUSE_SECONDS", 0.01)
     plain, altering = read.copied, Thread(target=run, args=(log, "alter table log add more int"))
 
-    def copied(connection: Any, text: str) -> Any:
+    def copied(connection: Any, text: str, ids: Any) -> Any:
         if '"ctid" >=' in text and altering.ident is None:
             time.sleep(0.3)  # the first session has its lock
             altering.start()
             time.sleep(0.3)  # and the change waits for it
-        return plain(connection, text)
+        return plain(connection, text, ids)
 
     monkeypatch.setattr(read, "copied", copied)
     assert written(log, tmp_path / "two")
