@@ -17,7 +17,7 @@ from recjobs.dataset import BoolArray, Int32Array, Int64Array, contains
 
 Float64Array = npt.NDArray[np.float64]
 
-#: Counts that a bootstrap holds at a time: 32 MiB of int64.
+#: Counts that a bootstrap holds at a time: 32 MiB of float64.
 _BLOCK = 1 << 22
 
 
@@ -163,16 +163,17 @@ def resample(values: Float64Array, bootstrap: Bootstrap) -> Float64Array:
     Returns:
         float64, ``(draws, n_columns)``.
     """
+    from recjobs.draw_kernels import count_draws
+
     n_users, draws = len(values), bootstrap.draws
     rng = np.random.default_rng(bootstrap.seed)
-    block = max(1, _BLOCK // n_users)
+    block = min(draws, max(1, _BLOCK // n_users))
+    counts = np.empty((block, n_users))
     sums = np.empty((draws, values.shape[1]))
     for start in range(0, draws, block):
         size = min(block, draws - start)
-        drawn = rng.integers(0, n_users, (size, n_users))
-        drawn += np.arange(size)[:, None] * n_users
-        counts = np.bincount(drawn.ravel(), minlength=size * n_users).reshape(size, n_users)
-        sums[start : start + size] = counts.astype(np.float64) @ values
+        count_draws(rng.integers(0, n_users, (size, n_users), dtype=np.int32), counts[:size])
+        sums[start : start + size] = counts[:size] @ values
     return sums
 
 

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from recjobs.dataset import BoolArray, Int32Array, SeenItems, TrainingSet
+from recjobs.fallback import Fallback
 from recjobs.models import Model
 from recjobs.rerank import Reranker
 from recjobs.score import top_n
@@ -23,6 +24,7 @@ def ranked(
     candidates: BoolArray,
     block_users: int,
     rerank: Reranker | None = None,
+    fallback: Fallback | None = None,
 ) -> Int32Array:
     """Return lists over the whole catalogue, int32 ``(n_users, LIST_LENGTH)``, -1 padded.
 
@@ -34,6 +36,7 @@ def ranked(
         candidates: bool, ``(n_items,)``.
         block_users: Users in a block.
         rerank: What the lists are re-ranked by.
+        fallback: Of ``train`` and the candidates, where there is one already.
     """
     blocks = top_n(
         model,
@@ -44,6 +47,7 @@ def ranked(
         LIST_LENGTH,
         block_users=block_users,
         rerank=rerank,
+        fallback=fallback,
     )
     none = np.empty((0, LIST_LENGTH), dtype=np.int32)
     return np.concatenate([none, *(block.item_idx for block in blocks)])

@@ -32,6 +32,7 @@ from recjobs.evaluate.table import (
     ranking_rows,
 )
 from recjobs.evaluate.tradeoff import tradeoff
+from recjobs.fallback import Fallback
 from recjobs.files import write_json
 from recjobs.metrics import Bootstrap
 from recjobs.models import Model, RatingModel
@@ -115,15 +116,17 @@ def _contenders(
     rerank: Reranker | None,
 ) -> dict[str, Callable[[], Int32Array]]:
     """Return, by name, what makes each model's lists; a baseline is fitted when it is called."""
+    train, block = judged.train, settings.score.block_users
+    fallback = Fallback(train, train.candidates)
 
     def lists(contender: Model | None, rerank: Reranker | None = None) -> Int32Array:
-        train, block = judged.train, settings.score.block_users
-        return ranked(contender, train, judged.users, judged.seen, train.candidates, block, rerank)
+        users, seen = judged.users, judged.seen
+        return ranked(contender, train, users, seen, train.candidates, block, rerank, fallback)
 
     def baseline(name: str) -> Int32Array:
         job = settings.job
         fitted = models.make(name, {}, seed=job.seed, threads=job.training_threads)
-        fitted.fit(judged.train)
+        fitted.fit(train)
         return lists(fitted)
 
     contenders: dict[str, Callable[[], Int32Array]] = {model.name: partial(lists, model, rerank)}

@@ -127,7 +127,6 @@ def _sum(
 
 def nearest(
     matrix: sparse.csr_matrix,
-    length: Float32Array,
     n: int,
     shrinkage: float,
     threads: int,
@@ -137,7 +136,6 @@ def nearest(
 
     Args:
         matrix: X, float32 CSR ``(n_rows, n_columns)``.
-        length: Of each column, float32 ``(n_columns,)``.
         n: How many.
         shrinkage: Added to the cosine's denominator.
         threads: How many.
@@ -150,6 +148,9 @@ def nearest(
     from recjobs.models import gram_kernels
 
     n_columns = matrix.shape[1]
+    squares = np.zeros(n_columns)
+    gram_kernels.squares(matrix.indices, matrix.data, squares)
+    length = np.sqrt(squares).astype(np.float32)
     allowed = np.ones(n_columns, dtype=np.bool_)
     near, cosine = empty_lists(n_columns, min(n, n_columns))
 

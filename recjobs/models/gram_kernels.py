@@ -62,6 +62,17 @@ def additions(
 
 
 @compiled
+def squares(
+    user_items: npt.NDArray[np.int32],
+    user_weight: npt.NDArray[np.float32],
+    out: npt.NDArray[np.float64],
+) -> None:
+    """Add to ``out``, ``(n_items,)``, the squares of each item's weights."""
+    for p in range(len(user_items)):
+        out[user_items[p]] += user_weight[p] * user_weight[p]
+
+
+@compiled
 def set_bits(
     items: npt.NDArray[np.int32],
     item_indptr: npt.NDArray[np.int64],

@@ -63,12 +63,9 @@ class ItemKnn(BlockModel):
         return CLOSED_FORM
 
     def _nearest(self, history: sparse.csr_matrix, progress: Progress) -> sparse.csr_matrix:
-        n_items = history.shape[1]
-        squares = np.bincount(history.indices, weights=history.data**2, minlength=n_items)
-        length = np.sqrt(squares).astype(np.float32)
         chosen = self.settings
         return _transposed(
-            *nearest(history, length, chosen.neighbours, chosen.shrinkage, self.threads, progress)
+            *nearest(history, chosen.neighbours, chosen.shrinkage, self.threads, progress)
         )
 
     def score_block(self, user_idx: Int32Array) -> Float32Array:

@@ -116,10 +116,10 @@ class UserKnn(BlockModel):
     def _nearest(
         self, history: sparse.csr_matrix, progress: Progress
     ) -> tuple[Int32Array, Float32Array]:
-        length, chosen = _lengths(history, of="users"), self.settings
+        chosen = self.settings
         by_item = history.T.tocsr()
         by_item.indptr = by_item.indptr.astype(np.int64)
-        return nearest(by_item, length, chosen.neighbours, chosen.shrinkage, self.threads, progress)
+        return nearest(by_item, chosen.neighbours, chosen.shrinkage, self.threads, progress)
 
     def score_block(self, user_idx: Int32Array) -> Float32Array:
         """Return scores; see `BlockModel.score_block`."""

@@ -122,6 +122,6 @@ def test_the_nearest_are_a_full_sorts_ties_by_item() -> None:
     order = np.argsort(-cosine, axis=1, kind="stable")[:, :30]
     expected = np.take_along_axis(cosine, order, axis=1)
     for threads in (1, 3):
-        near, score = gram.nearest(matrix, length, 30, 20.0, threads, lambda done, note="": None)
+        near, score = gram.nearest(matrix, 30, 20.0, threads, lambda done, note="": None)
         np.testing.assert_array_equal(score, expected)
         np.testing.assert_array_equal(near, np.where(expected > -np.inf, order, -1))
