@@ -65,7 +65,7 @@ def validate(
         pq.ParquetFile(path) as file,
         pq.ParquetWriter(out.folder / "rejected.parquet", REJECTED, compression="zstd") as to,
     ):
-        for number, (table, repeats) in enumerate(_groups(file), start=1):
+        for number, (table, repeats) in enumerate(ahead(_groups(file)), start=1):
             reason = limits.reasons(table, repeats)
             bad.append(np.flatnonzero(reason >= 0))
             rejected = _rejected(table.take(bad[-1]), reason[bad[-1]])
@@ -88,7 +88,7 @@ def validate(
 def _groups(file: pq.ParquetFile) -> Iterator[tuple[pa.Table, BoolArray]]:
     """Yield each row group, and which of its rows equal the row before them."""
     last: pa.Table | None = None
-    for table in ahead(map(file.read_row_group, range(file.num_row_groups))):
+    for table in map(file.read_row_group, range(file.num_row_groups)):
         repeats = np.zeros(len(table), dtype=np.bool_)
         repeats[_repeats(table) + 1] = True
         if last and len(table):
@@ -100,13 +100,17 @@ def _groups(file: pq.ParquetFile) -> Iterator[tuple[pa.Table, BoolArray]]:
 
 def _repeats(table: pa.Table) -> npt.NDArray[np.int64]:
     """Return the rows that the next one equals; a column is looked at where those before agree."""
-    rows = np.arange(len(table) - 1)
-    for name in (TS, USER_ID, ITEM_ID, RATING, EVENT):
+    ts = table[TS]
+    rows = np.flatnonzero(_same(ts.slice(0, max(len(ts) - 1, 0)), ts.slice(1)))
+    for name in (USER_ID, ITEM_ID, RATING, EVENT):
         column = table[name]
-        here, after = column.take(rows), column.take(rows + 1)
-        both_null = pc.and_(pc.is_null(here), pc.is_null(after))
-        rows = rows[true_where(pc.equal(here, after)) | true_where(both_null)]
+        rows = rows[_same(column.take(rows), column.take(rows + 1))]
     return rows
+
+
+def _same(here: pa.ChunkedArray, after: pa.ChunkedArray) -> BoolArray:
+    both_null = pc.and_(pc.is_null(here), pc.is_null(after))
+    return true_where(pc.equal(here, after)) | true_where(both_null)
 
 
 def _without(table: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
