@@ -34,6 +34,9 @@ def attempt(
 ) -> StageState:
     """Run a stage, or a shard of it, unless it has committed or the run has no use for it.
 
+    A shard of a stage is run beside the others, in as many processes; the stage itself, run after
+    them, does what none of them has done.
+
     Args:
         settings: The job's settings.
         run_id: The run.
@@ -41,6 +44,10 @@ def attempt(
         before: The stages that come before it.
         progress: Told how far it is.
         shard: This share of the stage alone.
+
+    Returns:
+        ``"done"``, ``"reused"`` (it had committed before) or ``"skipped"`` (after a hold, in a dry
+        run, or where the lists are popularity's and no model is fitted).
 
     Raises:
         RecJobsError: The stage failed; the run's row says so.

@@ -95,18 +95,7 @@ def run_stage(
     progress: Progress = silent,
     shard: Shard | None = None,
 ) -> StageState:
-    """Run one stage of a run, unless it has committed or the run has no use for it.
-
-    A shard of a stage is run beside the others, in as many processes; the stage itself, run after
-    them, does what none of them has done.
-
-    Returns:
-        ``"done"``, ``"reused"`` (it had committed before) or ``"skipped"`` (after a hold, in a dry
-        run, or where the lists are popularity's and no model is fitted).
-
-    Raises:
-        RecJobsError: The stage failed; the run's row says so.
-    """
+    """Run one stage of a run, or a shard of it; what is returned and raised, `attempt` says."""
     if stage not in STAGES:
         raise ConfigError(f"stage: expected one of {', '.join(STAGES)}. Received: {stage!r}")
     before = STAGES[: STAGES.index(stage)]
