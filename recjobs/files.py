@@ -62,15 +62,14 @@ def file_sha256(path: Path) -> str:
     """
     found = path.stat()
     key = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-    if key not in _sums:
-        # A change within a tick of the file system's clock would leave the same time.
-        settled = time.time_ns() - found.st_mtime_ns > _TICK_NS
-        with path.open("rb") as file:
-            sum_ = hashlib.file_digest(file, "sha256").hexdigest()
-        if not settled:
-            return sum_
+    if key in _sums:
+        return _sums[key]
+    with path.open("rb") as file:
+        sum_ = hashlib.file_digest(file, "sha256").hexdigest()
+    # A change within a tick of the file system's clock would leave the same time.
+    if time.time_ns() - found.st_mtime_ns > _TICK_NS:
         _sums[key] = sum_
-    return _sums[key]
+    return sum_
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -6,6 +6,7 @@ Modules that are slow to import are imported by the stage that needs them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Final
 
@@ -64,8 +65,10 @@ def _index(night: Night, out: StageOutput, progress: Progress) -> None:
         id_types=(types["user_id_type"], types["item_id_type"]),
         as_of=night.as_of,
     )
-    log.save(out.folder)
-    split(log, night.settings.holdout, night.as_of).save(out.folder / "split.npz")
+    with ThreadPoolExecutor(1) as pool:
+        saved = pool.submit(log.save, out.folder)
+        split(log, night.settings.holdout, night.as_of).save(out.folder / "split.npz")
+        saved.result()
     out.summary = {"rows": len(log), "users": len(log.users), "items": len(log.items)}
 
 
