@@ -3,12 +3,14 @@
 Score: the sum over models m of w_m * z_m, where z_m is either the standard score of the item among
 all that m knows, for this user, or 1 / (c + rank). The weights are chosen on the validation part,
 where they give the best NDCG@10; they are at least 0 and sum to 1, so a model that adds nothing is
-left out. Rank fusion: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion", SIGIR 2009; weights
-by search on held-out data: Bartell, Cottrell and Belew, SIGIR 1994.
+left out. Where `rerank` is asked for, and better, a network puts each user's best in order
+(`recjobs.models.reranker`). Rank fusion: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion",
+SIGIR 2009; weights by search on held-out data: Bartell, Cottrell and Belew, SIGIR 1994.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -23,12 +25,17 @@ from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, FactorModel, Hi
 from recjobs.models.blend_weights import best_weights
 from recjobs.models.judged import Judged
 from recjobs.models.relations import ItemRelation
+from recjobs.models.reranker import Candidates, Facts, Reranker
+from recjobs.models.reranker_choice import choose
 from recjobs.progress import Progress, silent
 from recjobs.threads import over_rows
 from recjobs.topn import TILE_USERS
 
 #: What a rank is added to: the constant of Cormack, Clarke and Buettcher.
 _RANK_OFFSET: Final = 60
+_FACTS: Final = ("items", "history")
+#: Whose scores of all items are in memory at once.
+_BLOCK_USERS: Final = 256
 
 
 class BlendSettings(Section):
@@ -41,6 +48,9 @@ class BlendSettings(Section):
     scale: Literal["z", "rank"] = "z"  #: how scores are made comparable
     #: at most so many users choose the weights
     judged_users: int = Field(default=5000, ge=1)
+    #: let a network learn a better order of each user's best, used where it is one
+    rerank: bool = False
+    candidates: int = Field(default=200, ge=20)  #: how many it puts in order
 
     @field_validator("models")
     @classmethod
@@ -92,7 +102,11 @@ class Blend(BlockModel):
             self.parts[name], found[name] = model, history.best_epoch
         self.known_users = np.logical_or.reduce([m.known_users for m in self.parts.values()])
         self.known_items = np.logical_or.reduce([m.known_items for m in self.parts.values()])
+        self.facts = Facts.of(train)
+        self.reranker = None
         if validation is None:
+            if "reranker" in self.choices:
+                self.reranker = Reranker.of(self.choices["reranker"])
             given = self.choices.get("weights", dict.fromkeys(names, 1 / len(names)))
             self.weights = np.array([given[name] for name in names], dtype=np.float32)
             return CLOSED_FORM
@@ -100,18 +114,53 @@ class Blend(BlockModel):
         self.weights = best_weights(judged, len(names), self._scaled)
         weights = dict(zip(names, self.weights.tolist(), strict=True))
         self.choices = {"weights": weights, "epochs": found}
-        shown = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
-        progress(1.0, f"weights: {shown}")
+        shown = "weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+        if self.settings.rerank:
+            self.reranker, told = choose(
+                judged, self._candidates_of_all, seed=self.seed, threads=self.threads
+            )
+            shown = f"{shown}; {told}"
+            if self.reranker is not None:
+                self.choices["reranker"] = self.reranker.plain()
+        progress(1.0, shown)
         return History((), 1, "ndcg@10")
 
     def score_block(self, user_idx: Int32Array) -> Float32Array:
-        """Return the weighted sum of the models' scaled scores."""
-        total = np.zeros((len(user_idx), len(self.known_items)), dtype=np.float32)
-        for number, weight in enumerate(self.weights):
-            if weight > 0:
-                total += weight * self._scaled(number, user_idx)
-        total[:, ~self.known_items] = -np.inf
+        """Return the weighted sum of the models' scaled scores, the best of them in a new order."""
+        if self.reranker is None:
+            return self._blended(user_idx, np.flatnonzero(self.weights))[1]
+        best, total = self._candidates(user_idx)
+        there = best.item_idx >= 0
+        again = np.where(there, self.reranker.score(best), np.inf)
+        # All others come after them, in the order of the blend.
+        last = np.where(there, best.blended, np.inf).min(axis=1)
+        total += (again.min(axis=1) - last)[:, None]
+        rows = np.repeat(np.arange(len(user_idx)), there.sum(axis=1))
+        total[rows, best.item_idx[there]] = again[there]
         return total
+
+    def _blended(
+        self, users: Int32Array, numbers: Iterable[int]
+    ) -> tuple[list[Float32Array], Float32Array]:
+        """Return the scaled scores of some models, and their weighted sum."""
+        total = np.zeros((len(users), len(self.known_items)), dtype=np.float32)
+        every = []
+        for number in numbers:
+            every.append(self._scaled(number, users))
+            total += self.weights[number] * every[-1]
+        total[:, ~self.known_items] = -np.inf
+        return every, total
+
+    def _candidates(self, users: Int32Array) -> tuple[Candidates, Float32Array]:
+        """Return what is reranked, and the scores of the blend."""
+        every, total = self._blended(users, range(len(self.weights)))
+        most = self.settings.candidates
+        return Candidates.of(users, self.facts, every, total, self.known_items, most), total
+
+    def _candidates_of_all(self, users: Int32Array) -> Candidates:
+        """Return what is reranked for any number of users."""
+        blocks = np.array_split(users, -(-len(users) // _BLOCK_USERS))
+        return Candidates.joined([self._candidates(block)[0] for block in blocks])
 
     def relation(self) -> ItemRelation | None:
         """Return how items relate by the model that weighs most, of those that relate them."""
@@ -151,10 +200,18 @@ class Blend(BlockModel):
         return scaled
 
     def _state(self) -> Arrays:
-        return {"weights": self.weights}
+        state = {"weights": self.weights}
+        if self.reranker is not None:
+            state |= {name: np.asarray(getattr(self.facts, name)) for name in _FACTS}
+            state |= self.reranker.arrays()
+        return state
 
     def _restore(self, arrays: Arrays) -> None:
-        self.weights = arrays["weights"]
+        self.weights = arrays.pop("weights")
+        self.reranker = None
+        if arrays:
+            self.facts = Facts(**{name: arrays.pop(name) for name in _FACTS})
+            self.reranker = Reranker(**arrays)
 
 
 def _part(progress: Progress, name: str, number: int, of: int) -> Progress:

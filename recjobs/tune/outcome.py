@@ -140,5 +140,7 @@ def _fragment(
 
 
 def _toml(value: Any) -> str:
-    """Return a value as TOML spells it: as JSON does, for what a hyperparameter may be."""
+    """Return a value as TOML spells it: as JSON does, but for tables."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
     return json.dumps(list(value) if isinstance(value, tuple) else value)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from recjobs.errors import ConfigError
+from recjobs.models import check_params
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -105,18 +106,49 @@ SPACES: Final[dict[str, Space]] = {
     "sasrec": _SEQUENCE,
 }
 
+_BLEND: Final[Space] = {"scale": Choice(("z", "rank")), "rerank": Choice((False, True))}
 
-def space_of(model: str) -> Space:
-    """Return a model's space.
+
+def space_of(model: str, params: dict[str, Any]) -> Space:
+    """Return a model's space; a blend's holds those of its models, by dotted name.
+
+    Args:
+        model: A name of the registry.
+        params: Its hyperparameters, as the settings give them.
 
     Raises:
         ConfigError: It has none.
     """
+    if model == "blend":
+        parts = check_params(model, params).model_dump()["models"]
+        own = {
+            f"models.{part}.{name}": each for part in parts for name, each in SPACES[part].items()
+        }
+        return _BLEND | own
     if model not in SPACES:
-        raise ConfigError(f"tune: {model} has no search space; known: {', '.join(sorted(SPACES))}")
+        known = ", ".join(sorted([*SPACES, "blend"]))
+        raise ConfigError(f"tune: {model} has no search space; known: {known}")
     return SPACES[model]
 
 
 def within(space: Space, params: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters that the space could have suggested."""
-    return {name: params[name] for name in space if params.get(name) in space[name]}
+    given = {name: _at(params, name) for name in space}
+    return {name: value for name, value in given.items() if value in space[name]}
+
+
+def placed(params: dict[str, Any], suggested: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with what was suggested in its place, a dot for each table."""
+    new = dict(params)
+    for name, value in suggested.items():
+        table, *rest = name.split(".", 1)
+        new[table] = placed(new.get(table, {}), {rest[0]: value}) if rest else value
+    return new
+
+
+def _at(params: dict[str, Any], name: str) -> Any:
+    """Return what stands at a dotted name; None where nothing does."""
+    found: Any = params
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found

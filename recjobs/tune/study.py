@@ -16,7 +16,7 @@ from recjobs.tune.folds import Fold, folds_of, judge, make
 from recjobs.tune.outcome import Outcome, as_it_is, line, outcome
 from recjobs.tune.pruning import FOLD_STEPS, OutOfTimeError, Watch, report, same_step_pruner
 from recjobs.tune.snapshot import Snapshot
-from recjobs.tune.spaces import Space, space_of, within
+from recjobs.tune.spaces import Space, placed, space_of, within
 from recjobs.version import code_version
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def tune(
 
     until = time.monotonic() + 60 * budget.minutes
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = space_of(settings.model.name)
+    space = space_of(settings.model.name, settings.model.params)
     folds = folds_of(data.log, data.as_of, settings, n_folds)
     before = check_params(settings.model.name, settings.model.params).model_dump(mode="json")
     journal = folder / f"{_study_name(settings, data, metric, len(folds), space)}.journal"
@@ -81,7 +81,7 @@ def tune(
     failures: list[str] = []
 
     def objective(trial: Trial) -> float:
-        params = dict(settings.model.params) | _suggested(trial, space)
+        params = placed(settings.model.params, _suggested(trial, space))
         trial.set_user_attr("model_params", params)
         try:
             return _value(optuna, trial, params, folds, settings, metric, until)

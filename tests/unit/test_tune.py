@@ -100,9 +100,29 @@ def test_spaces_hold_what_the_models_take(model: str) -> None:
 
 
 def test_a_model_without_a_space_is_refused() -> None:
-    with pytest.raises(ConfigError, match="mystery has no search space; known: content, ease"):
-        space_of("mystery")
-    assert within(space_of("ease"), {"l2": None, "more": 1}) == {}
+    with pytest.raises(
+        ConfigError, match="mystery has no search space; known: blend, content, ease"
+    ):
+        space_of("mystery", {})
+    assert within(space_of("ease", {}), {"l2": None, "more": 1}) == {}
+
+
+def test_a_blend_is_tuned_with_its_models(tmp_path: Path) -> None:
+    parts = {"ease": {"l2": 2.0}, "popular": {}}
+    settings = job("blend", params={"models": parts})
+    space = space_of("blend", settings.model.params)
+    assert set(space) == {
+        "scale", "rerank", "models.ease.l2", "models.popular.half_life_days"
+    }  # fmt: skip
+    found, _ = tuned(tmp_path, settings, 3)
+    assert found.trials[0]["params"] == {"models": parts, "scale": "z", "rerank": False}
+    assert found.before is not None
+    tried = found.trials[1]["params"]["models"]
+    assert tried["ease"]["l2"] != 2.0
+    assert tried["popular"]["half_life_days"] > 0
+    section = tomllib.loads(found.fragment)["model"]
+    assert section["params"] == found.params
+    check_params("blend", section["params"])
 
 
 def test_the_settings_as_they_are_come_first_and_the_best_is_a_fragment(tmp_path: Path) -> None:
