@@ -29,8 +29,8 @@ from recjobs.models.relations import ItemVectors
 from recjobs.progress import Progress, silent
 from recjobs.threads import blas_threads, over_rows
 
-#: Parts of the rows, for threads to take one by one.
-_PARTS: Final = 128
+#: Parts of the rows for each thread: few, for a part's busiest rows share what they ask for.
+_PARTS: Final = 8
 _ML_1M_ITEMS: Final = 3700
 
 
@@ -110,6 +110,7 @@ class Ials(FactorModel):
         Returns:
             float32, ``(n, dim)``: the solution for these items; 0 for a user without history.
         """
+        histories = histories.sorted_indices()
         start = np.zeros((histories.shape[0], self.item_vectors.shape[1]), dtype=np.float32)
         return self._improve(histories, start, self.item_vectors, start.shape[1])[0]
 
@@ -135,27 +136,30 @@ class Ials(FactorModel):
         indptr = positives.indptr.astype(np.int64)
         indices = positives.indices.astype(np.int32)
         ridge = self._ridge(positives, others)
-        with blas_threads(self.threads):
+        with blas_threads(1):
             values, vectors = np.linalg.eigh((others.T @ others).astype(np.float64))
-            basis = vectors.astype(np.float32)
-            shared = (self._alpha0 * np.maximum(values, 0)).astype(np.float32)
-            others, rows = others @ basis, rows @ basis
+        basis = vectors.astype(np.float32)
+        shared = (self._alpha0 * np.maximum(values, 0)).astype(np.float32)
+        with blas_threads(self.threads):
+            others = others @ basis
 
         # Parts of about as many positives each; a row takes no time of its own to speak of.
-        cuts = np.searchsorted(indptr, np.linspace(0, indptr[-1], _PARTS + 1)[1:-1])
+        n_parts = _PARTS * self.threads
+        cuts = np.searchsorted(indptr, np.linspace(0, indptr[-1], n_parts + 1)[1:-1])
         bounds = np.concatenate([[0], cuts, [len(rows)]])
-        losses = np.zeros(_PARTS)
+        improved, losses = np.empty_like(rows), np.zeros(n_parts)
 
         def work(part: slice) -> None:
-            number = part.start
-            losses[number] = ials_solver.improve_rows(
-                bounds[number], bounds[number + 1], indptr, indices, positives.data,
-                others, shared, ridge, steps, rows,
+            begin, end = bounds[part.start], bounds[part.stop]
+            improved[begin:end] = rows[begin:end] @ basis
+            losses[part] = ials_solver.improve_rows(
+                begin, end, indptr, indices, positives.data,
+                others, shared, ridge, steps, improved,
             )  # fmt: skip
+            improved[begin:end] = improved[begin:end] @ basis.T
 
-        over_rows(work, _PARTS, 1, threads=self.threads)
-        with blas_threads(self.threads):
-            return rows @ basis.T, float(losses.sum())
+        over_rows(work, n_parts, 1, threads=self.threads)
+        return improved, float(losses.sum())
 
     def factors(self) -> tuple[Float32Array, Float32Array]:
         """Return the users' and the items' vectors."""

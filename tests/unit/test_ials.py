@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from logs import every, log_of
 from recjobs import models
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import TrainingSet, training_set
+from recjobs.models import ials_solver
 from recjobs.models.base import strengths
 from recjobs.models.ials import Ials, default_alpha0, default_l2
 from recjobs.models.warm import Start
@@ -142,3 +144,31 @@ def test_a_fit_on_more_rows_goes_on_to_the_loss_of_one_from_scratch() -> None:
     best = models.make("ials", PARAMS, seed=1, threads=2).fit(more, epochs=80).epochs[-1].loss
     assert losses[0] < scratch.epochs[1].loss
     assert losses[-1] == pytest.approx(best, rel=0.01)
+
+
+def test_rows_of_many_positives_are_solved_together_as_alone() -> None:
+    rng = np.random.default_rng(0)
+    n_others, dim = 40_000, 64  # beyond what is asked for at a time
+    others = rng.standard_normal((n_others, dim), dtype=np.float32) / 8
+    lengths = [30_000, 12_345, 2_100, 7, 0, 3_001]
+    rows = [np.sort(rng.choice(n_others, n, replace=False)) for n in lengths]
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    indices = np.concatenate(rows).astype(np.int32)
+    weight = rng.uniform(0.5, 2, indptr[-1]).astype(np.float32)
+    shared = np.linspace(1, 900, dim).astype(np.float32)
+    ridge = np.full(len(lengths), 5, dtype=np.float32)
+
+    def improved(bounds: list[int]) -> np.ndarray:
+        out = np.ones((len(lengths), dim), dtype=np.float32)
+        for first, last in itertools.pairwise(bounds):
+            ials_solver.improve_rows(
+                first, last, indptr, indices, weight, others, shared, ridge, dim, out
+            )
+        return out
+
+    together = improved([0, 6])
+    np.testing.assert_array_equal(improved([0, 1, 2, 3, 4, 5, 6]), together)
+    for r, row in enumerate(rows):
+        h, w = others[row].astype(np.float64), weight[indptr[r] : indptr[r + 1]]
+        matrix = np.diag(shared + ridge[r]) + h.T @ (w[:, None] * h)
+        np.testing.assert_allclose(together[r], np.linalg.solve(matrix, h.T @ w), atol=1e-4)
