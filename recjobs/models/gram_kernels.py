@@ -10,7 +10,7 @@ from recjobs.kernels import compiled
 from recjobs.models.bit_counts import COLUMNS, GROUP, GROUPS, WORDS, add_bits
 
 #: Entries of a row that are fetched ahead, and of a line of the cache.
-_FETCHED, _LINE = 512, 16
+FETCHED, LINE = 512, 16
 #: Items whose counts are turned from columns into rows at a time, and rows of a tile of them.
 _ITEMS, _TILE = 16, 32
 
@@ -38,14 +38,15 @@ def gram_rows(
         for p in range(item_indptr[items[place]], end):
             if p + 2 < end:
                 begin = user_indptr[item_users[p + 2]]
-                near = min(user_indptr[item_users[p + 2] + 1], begin + _FETCHED)
-                for q in range(begin, near, _LINE):
+                near = min(user_indptr[item_users[p + 2] + 1], begin + FETCHED)
+                for q in range(begin, near, LINE):
                     memory.prefetch(user_items.ctypes.data + 4 * q)
                     memory.prefetch(user_weight.ctypes.data + 4 * q)
             user = item_users[p]
             weight = item_weight[p]
-            for q in range(user_indptr[user], user_indptr[user + 1]):
-                row[user_items[q]] += weight * user_weight[q]
+            # Unsigned, or every access would look for an index from the end.
+            for q in range(np.uint64(user_indptr[user]), np.uint64(user_indptr[user + 1])):
+                row[np.uint64(user_items[q])] += weight * user_weight[q]
 
 
 @compiled

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from recjobs import memory
 from recjobs.kernels import compiled, place_of
+from recjobs.models.gram_kernels import FETCHED, LINE
 from recjobs.panels import COLUMNS, ROWS, SPAN, lowest_bit, score_panel, sum_rows
 
 
@@ -20,14 +22,23 @@ def add_sparse(
     w_value: npt.NDArray[np.float32],
     out: npt.NDArray[np.float32],
 ) -> None:
-    """Add ``X[users] @ W`` to ``out`` for sparse X and W."""
+    """Add ``X[users] @ W`` to ``out`` for sparse X and W.
+
+    An item's row of W is asked for while the one before it is added.
+    """
     for row in range(len(users)):
         line = out[row]
-        for p in range(indptr[users[row]], indptr[users[row] + 1]):
-            begin, end = w_indptr[items[p]], w_indptr[items[p] + 1]
-            columns, values = w_items[begin:end], w_value[begin:end]
-            for q in range(len(columns)):
-                line[columns[q]] += weight[p] * values[q]
+        end = indptr[users[row] + 1]
+        for p in range(indptr[users[row]], end):
+            if p + 1 < end:
+                begin = w_indptr[items[p + 1]]
+                near = min(w_indptr[items[p + 1] + 1], begin + FETCHED)
+                for q in range(begin, near, LINE):
+                    memory.prefetch(w_items.ctypes.data + 4 * q)
+                    memory.prefetch(w_value.ctypes.data + 4 * q)
+            # Unsigned, or every access would look for an index from the end.
+            for q in range(np.uint64(w_indptr[items[p]]), np.uint64(w_indptr[items[p] + 1])):
+                line[np.uint64(w_items[q])] += weight[p] * w_value[q]
 
 
 @compiled
