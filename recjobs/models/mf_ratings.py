@@ -10,6 +10,7 @@ ratings in turn would do, as long as no row has many of them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -49,6 +50,7 @@ class RatingsTrainer:
         self, train: TrainingSet, settings: MfSettings, *, seed: int, threads: int
     ) -> None:
         tf, keras = start_keras(seed, threads)
+        self._threads = threads
         self._ratings = ratings = Ratings(train, settings.batch_size, seed, _AT_ONCE)
         self.known_users, self.known_items = ratings.known_users, ratings.known_items
         sides = ((ratings.user, train.n_users), (ratings.item, train.n_items))
@@ -64,8 +66,8 @@ class RatingsTrainer:
 
     def run_epoch(self, number: int) -> float:
         """Train one epoch and return the mean loss."""
-        for fit in self._fits:
-            fit.begin(number, self._sets)
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(lambda fit: fit.begin(number, self._sets), self._fits))
         user, item, centred = self._ratings.shuffled()
         rating = centred / np.float32(self._ratings.spread)
         losses = [float(self._epoch(*fit.state(), user, item, rating)) for fit in self._fits]
@@ -174,27 +176,31 @@ def _epoch(tf: Any, l2: float, size: int) -> Callable[..., Any]:
     """Return an epoch of stochastic gradient descent: a fit's state and all ratings in, loss out.
 
     The batches are cut in the graph: calls from Python would cost more than small batches do. The
-    variables are given, so that all fits share what is compiled.
+    variables are given, so that all fits share what is compiled; the gradients are written out, as
+    less is to be compiled then.
     """
 
     def step(variables: Any, expected: Any, rate: Any, user: Any, item: Any, rating: Any) -> Any:
         places = (user, user, item, item)
-        rows = [tf.gather(v, place) for v, place in zip(variables, places, strict=True)]
-        of_user, of_item = (
-            tf.gather(v, place) for v, place in zip(expected, (user, item), strict=True)
+        p, user_bias, q, item_bias = (
+            tf.gather(v, place) for v, place in zip(variables, places, strict=True)
         )
-        with tf.GradientTape() as tape:
-            tape.watch(rows)
-            p, user_bias, q, item_bias = rows
-            error = tf.reduce_sum(p * q, axis=1) + user_bias + item_bias - rating
-            far = tf.reduce_sum((p - of_user) ** 2 + (q - of_item) ** 2, axis=1)
-            biases = user_bias**2 + item_bias**2
-            loss = tf.reduce_sum(error**2 + l2 * far + _BIAS_L2 * biases)
-            half = loss / 2
-        gradients = tape.gradient(half, rows)
+        p_far, q_far = p - tf.gather(expected[0], user), q - tf.gather(expected[1], item)
+        error = tf.reduce_sum(p * q, axis=1) + user_bias + item_bias - rating
+        each = tf.expand_dims(error, 1)
+        gradients = (
+            each * q + l2 * p_far,
+            error + _BIAS_L2 * user_bias,
+            each * p + l2 * q_far,
+            error + _BIAS_L2 * item_bias,
+        )
         for variable, gradient, place in zip(variables, gradients, places, strict=True):
             variable.scatter_sub(tf.IndexedSlices(rate * gradient, place))
-        return loss
+        far, biases = (
+            tf.nn.l2_loss(one) + tf.nn.l2_loss(other)
+            for one, other in ((p_far, q_far), (user_bias, item_bias))
+        )
+        return 2 * (tf.nn.l2_loss(error) + l2 * far + _BIAS_L2 * biases)
 
     @tf.function(autograph=False)
     def epoch(variables: Any, expected: Any, rate: Any, user: Any, item: Any, rating: Any) -> Any:

@@ -86,8 +86,7 @@ class NeuralCollaborativeFiltering(BlockModel):
         self.rating_range = train.rating_range if explicit else None
 
         def take() -> None:
-            self._network = trainer.network()
-            self._scorer = Scorer.of(self._network)
+            self._scorer = trainer.scorer()
 
         history = train_epochs(
             trainer.run_epoch,
@@ -99,6 +98,7 @@ class NeuralCollaborativeFiltering(BlockModel):
         )
         take()
         self.rest = trainer.rest()
+        self._network = trainer.finish(self._scorer)
         return history
 
     def score_block(self, user_idx: Int32Array) -> Float32Array:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from recjobs.dataset import BoolArray, TrainingSet
+from recjobs.dataset import BoolArray, Float32Array, TrainingSet
 from recjobs.models.base import Arrays
 from recjobs.models.groups import Groups
-from recjobs.models.ncf_network import build_network
+from recjobs.models.ncf_network import Scorer, build_network
 from recjobs.models.ratings import Ratings
-from recjobs.models.training import Weights, start_keras
+from recjobs.models.training import Adam, Weights, start_keras
 from recjobs.models.warm import Start, moved
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ class _Trainer:
         if settings.dropout is None:
             dropout = _DROPOUT if train.feedback == "explicit" else 0.0
             settings = settings.model_copy(update={"dropout": dropout})
-        self._trained = build_network(keras, train.n_users, train.n_items, settings, seed=seed)
-        self._finished = build_network(keras, train.n_users, train.n_items, settings, seed=seed)
-        self._optimizer = keras.optimizers.Adam(settings.learning_rate)
+        self._network = build_network(keras, train.n_users, train.n_items, settings, seed=seed)
 
     def start_from(self, start: Start) -> None:
         """Begin with another fit's weights where it has them."""
@@ -68,23 +67,26 @@ class _Trainer:
             "share_weight": np.array(self._share_weight.numpy()),
         }
 
-    def _layer(self, name: str) -> Any:
-        return self._trained.get_layer(name)
+    def finish(self, scorer: Scorer) -> Any:
+        """Return the network with a scorer's weights; there is no training after that."""
+        scorer.put_into(self._network)
+        return self._network
 
-    def _finish(self, item_bias: Any) -> Any:
-        """Return a network with final biases, and 0 for what training did not know."""
-        self._finished.set_weights(self._trained.get_weights())
-        for name, known in (("user", self.known_users), ("item", self.known_items)):
-            layer = self._finished.get_layer(name)
-            layer.set_weights([layer.get_weights()[0] * known[:, None]])
-        user_bias = self._finished.get_layer("user_bias")
-        user_bias.set_weights([user_bias.get_weights()[0] * self.known_users[:, None]])
-        self._finished.get_layer("item_bias").set_weights(
-            [item_bias[:, None] * self.known_items[:, None]]
+    def _layer(self, name: str) -> Any:
+        return self._network.get_layer(name)
+
+    def _scorer(self, item_bias: Float32Array) -> Scorer:
+        """Return the weights with final biases, and 0 for what training did not know."""
+        now = Scorer.of(self._network)
+        kernel, bias = now.output
+        return replace(
+            now,
+            users=now.users * self.known_users[:, None],
+            items=now.items * self.known_items[:, None],
+            user_bias=now.user_bias * self.known_users,
+            item_bias=item_bias * self.known_items,
+            output=(kernel, bias + np.float32(self._constant)),
         )
-        kernel, bias = self._finished.get_layer("output").get_weights()
-        self._finished.get_layer("output").set_weights([kernel, bias + np.float32(self._constant)])
-        return self._finished
 
 
 class NcfRatingsTrainer(_Trainer):
@@ -100,19 +102,17 @@ class NcfRatingsTrainer(_Trainer):
         self.known_users, self.known_items = self._ratings.known_users, self._ratings.known_items
         self._constant = self._ratings.mean
         self._share_weight = keras.Variable(np.zeros(0, dtype=np.float32))
-        variables = self._trained.trainable_variables
-        self._weights = Weights(variables)
-        self._step = _ratings_step(tf, self._optimizer, self._trained, settings.l2)
+        self._weights = Weights(self._network.trainable_variables)
+        self._epoch = _ratings_epoch(tf, self._network, settings.l2)
 
     def run_epoch(self, number: int) -> float:
         """Train one epoch and return the mean loss."""
-        self._optimizer.learning_rate = self._rate * _DECAY ** (number - 1)
-        return float(np.mean([float(self._step(*batch)) for batch in self._ratings.batches()]))
+        rate = np.float32(self._rate * _DECAY ** (number - 1))
+        return float(self._epoch(rate, *self._ratings.batches()))
 
-    def network(self) -> Any:
-        """Return the present network, its output the rating itself."""
-        item_bias = self._layer("item_bias").get_weights()[0][:, 0]
-        return self._finish(item_bias)
+    def scorer(self) -> Scorer:
+        """Return the present weights; they score the rating itself."""
+        return self._scorer(self._layer("item_bias").get_weights()[0][:, 0])
 
     def keep(self) -> Callable[[], None]:
         """Copy the weights, and return a function that puts them back."""
@@ -140,13 +140,12 @@ class NcfSoftmaxTrainer(_Trainer):
             np.full(n_shares, 1 / n_shares, dtype=np.float32), name="share_bias"
         )
         # A user's bias is the same for all items: a softmax does not see it.
-        learned = [v for v in self._trained.trainable_variables if "user_bias" not in v.path]
+        learned = [v for v in self._network.trainable_variables if "user_bias" not in v.path]
         variables = [*learned, share_weight]
         self._share_weight = share_weight
         self._weights = Weights(variables)
-        self._step = _softmax_step(
-            tf, self._optimizer, self._trained, variables, groups, settings.l2
-        )
+        optimizer = keras.optimizers.Adam(settings.learning_rate)
+        self._step = _softmax_step(tf, optimizer, self._network, variables, groups, settings.l2)
 
     def run_epoch(self, number: int) -> float:
         """Train one epoch and return the mean loss."""
@@ -163,37 +162,43 @@ class NcfSoftmaxTrainer(_Trainer):
             weight += total
         return loss / weight
 
-    def network(self) -> Any:
-        """Return the present network, its item biases those of the end of the data."""
+    def scorer(self) -> Scorer:
+        """Return the present weights, the item biases those of the end of the data."""
         item_bias = self._layer("item_bias").get_weights()[0][:, 0]
         item_bias[self._groups.item_of] += self._groups.shares[-1] @ self._share_weight.numpy()
-        return self._finish(item_bias)
+        return self._scorer(item_bias)
 
     def keep(self) -> Callable[[], None]:
         """Copy the weights, and return a function that puts them back."""
         return self._weights.keep()
 
 
-def _ratings_step(tf: Any, optimizer: Any, network: Any, l2: float) -> Callable[..., Any]:
-    """Return the compiled training step: users, items and centred ratings in, mean loss out."""
-    variables = network.trainable_variables
-    optimizer.build(variables)
-    layer = network.get_layer
-    ints = tf.TensorSpec([None], tf.int32)
+def _ratings_epoch(tf: Any, network: Any, l2: float) -> Callable[..., Any]:
+    """Return a compiled epoch: learning rate and `Ratings.batches` in, mean loss out.
 
-    @tf.function(autograph=False, input_signature=[ints, ints, tf.TensorSpec([None], tf.float32)])
-    def step(user: Any, item: Any, centred: Any) -> Any:
+    Batches are of one known size: shapes that are not known add to what there is to compile.
+    """
+    variables = network.trainable_variables
+    adam, layer = Adam(tf, variables), network.get_layer
+
+    def step(rate: Any, user: Any, item: Any, centred: Any) -> Any:
         with tf.GradientTape() as tape:
-            predicted = network([user, item], training=True)[:, 0]
-            length = sum(
-                tf.reduce_sum(layer(name)(index) ** 2, axis=1)
-                for name, index in (("user", user), ("item", item))
-            )
-            loss = tf.reduce_mean((predicted - centred) ** 2 + l2 * length)
-        optimizer.apply(tape.gradient(loss, variables), variables)
+            error = network([user, item], training=True)[:, 0] - centred
+            length = tf.nn.l2_loss(layer("user")(user)) + tf.nn.l2_loss(layer("item")(item))
+            loss = (tf.nn.l2_loss(error) + l2 * length) * (2 / user.shape[0])
+        adam.apply(tape.gradient(loss, variables), rate)
         return loss
 
-    compiled: Callable[..., Any] = step
+    @tf.function(autograph=False)
+    def epoch(rate: Any, *batches: Any) -> Any:
+        def one(number: Any, loss: Any) -> tuple[Any, Any]:
+            return number + 1, loss + step(rate, *(each[number] for each in batches))
+
+        n = batches[0].shape[0]
+        _, loss = tf.while_loop(lambda number, _: number < n, one, (0, 0.0), parallel_iterations=1)
+        return loss / n
+
+    compiled: Callable[..., Any] = epoch
     return compiled
 
 

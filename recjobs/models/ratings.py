@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, TrainingSet
@@ -56,12 +54,11 @@ class Ratings:
         order = self._rng.permutation(len(self.user))
         return self.user[order], self.item[order], self._centred[order]
 
-    def batches(self) -> Iterator[tuple[Int32Array, Int32Array, Float32Array]]:
-        """Yield what `shuffled` returns, in batches."""
+    def batches(self) -> tuple[Int32Array, Int32Array, Float32Array]:
+        """Return what `shuffled` returns, a batch per row; its first ones again fill the last."""
         user, item, centred = self.shuffled()
-        for start in range(0, len(user), self.size):
-            rows = slice(start, start + self.size)
-            yield user[rows], item[rows], centred[rows]
+        shape = -(-len(user) // self.size), self.size
+        return np.resize(user, shape), np.resize(item, shape), np.resize(centred, shape)
 
     def _default_size(self, at_once: int | None) -> int:
         size = len(self.user) // 128

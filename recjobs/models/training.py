@@ -24,6 +24,10 @@ from recjobs.progress import EpochProgress, Progress
 _PATIENCE: Final = 4
 #: Users whose lists are judged after each epoch.
 _JUDGED_USERS: Final = 3000
+#: Adam's, as Keras has them.
+_BETA_1: Final = 0.9
+_BETA_2: Final = 0.999
+_EPSILON: Final = 1e-7
 
 
 def import_keras() -> tuple[Any, Any]:
@@ -201,3 +205,44 @@ class Weights:
         """Copy the values, and return a function that puts them back."""
         kept = self.arrays()
         return lambda: self.put(kept)
+
+
+class Adam:
+    """Adam, each variable in one pass: Keras's own is ten operations on it and on its moments.
+
+    It takes the same steps. A gradient of few rows counts as 0 elsewhere, where moments carry on.
+    Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
+
+    Args:
+        tf: TensorFlow.
+        variables: Keras variables.
+    """
+
+    def __init__(self, tf: Any, variables: list[Any]) -> None:
+        self._tf = tf
+        self._variables = [variable.value for variable in variables]
+        self._moments = [
+            [tf.Variable(tf.zeros(variable.shape)) for _ in range(2)] for variable in variables
+        ]
+        self._done = tf.Variable(0.0)
+
+    def apply(self, gradients: list[Any], rate: Any) -> None:
+        """Take a step, within a compiled function."""
+        tf = self._tf
+        done = self._done.assign_add(1.0)
+        left = [_BETA_1**done, _BETA_2**done]
+        for variable, (mean, square), gradient in zip(
+            self._variables, self._moments, gradients, strict=True
+        ):
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=mean.handle,
+                v=square.handle,
+                beta1_power=left[0],
+                beta2_power=left[1],
+                lr=rate,
+                beta1=_BETA_1,
+                beta2=_BETA_2,
+                epsilon=_EPSILON,
+                grad=tf.convert_to_tensor(gradient),
+            )
