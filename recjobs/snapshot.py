@@ -117,7 +117,7 @@ class _Coded:
 
     def put(self, rows: slice, column: pa.ChunkedArray) -> None:
         """Encode the column of some rows."""
-        if column.null_count == len(column):
+        if len(column) and column.null_count == len(column):
             self.parts[rows.start, rows.stop] = pa.nulls(1, column.type)
             return
         coded = column.combine_chunks().dictionary_encode(null_encoding="encode")

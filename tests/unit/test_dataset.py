@@ -335,6 +335,25 @@ def test_without_tables_everyone_with_an_interaction_is_eligible(tmp_path: Path)
     assert log.event_names == ()
 
 
+@pytest.mark.parametrize("group_rows", [1, 2, 100])
+def test_row_groups_are_put_together(tmp_path: Path, group_rows: int) -> None:
+    paths = snapshot(tmp_path, [(2, "b", 1.0), (10, "a", 1.0), (2, "a", 2.0), (10, "b", 2.0)])
+    table = pq.read_table(paths[0])
+    some = {"rating": pa.array([3, None, 1, None], pa.float32()), "event": [None, None, "x", "a"]}
+    for name, column in some.items():
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(column))
+    pq.write_table(table, paths[0], row_group_size=group_rows)
+    log = read(paths)
+    assert log.users.decode(log.user_idx).to_pylist() == [2, 2, 10, 10]
+    assert log.items.decode(log.item_idx).to_pylist() == ["b", "a", "a", "b"]
+    np.testing.assert_array_equal(log.rating, [3, 1, np.nan, np.nan])
+    assert [log.event_names[event] if event >= 0 else None for event in log.event] == [
+        None, "x", None, "a"
+    ]  # fmt: skip
+    pq.write_table(table[:0], paths[0])
+    assert len(read(paths)) == 0
+
+
 def test_the_users_table_says_who_is_eligible(tmp_path: Path) -> None:
     users = [(2, None, None), (3, 1.0, True), (4, 1.0, False), (5, 3.0, True), (6, None, True)]
     log = read(snapshot(tmp_path, CLICKS, users=users))
