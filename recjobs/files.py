@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-#: No file system that keeps a run is slower to tell times apart than this.
+#: No file system is slower to tell times apart; one that keeps whole seconds, or two, needs more.
 _TICK_NS: Final = 20_000_000
+_SECONDS_NS: Final = 2_000_000_000
 #: SHA-256 by device, inode, bytes and time of the last change.
 _sums: Final[dict[tuple[int, int, int, int], str]] = {}
 
@@ -64,10 +65,13 @@ def file_sha256(path: Path) -> str:
     key = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
     if key in _sums:
         return _sums[key]
+    # A change within a tick of the file system's clock leaves the same time: one that comes while
+    # the file is read too, so its age is asked before.
+    tick = _TICK_NS if found.st_mtime_ns % 1_000_000_000 else _SECONDS_NS
+    settled = time.time_ns() - found.st_mtime_ns > tick
     with path.open("rb") as file:
         sum_ = hashlib.file_digest(file, "sha256").hexdigest()
-    # A change within a tick of the file system's clock would leave the same time.
-    if time.time_ns() - found.st_mtime_ns > _TICK_NS:
+    if settled:
         _sums[key] = sum_
     return sum_
 

@@ -93,7 +93,9 @@ def by_user(
     from recjobs.pair_kernels import count_users, place_rows
 
     n_rows = len(user_idx)
-    step = max(1, -(-n_rows // cores()))
+    # Each part counts every user: of more users than rows there is but one part.
+    n_parts = min(cores(), max(n_rows // max(n_users, 1), 1))
+    step = max(1, -(-n_rows // n_parts))
     rows_of = np.zeros((-(-n_rows // step), n_users), dtype=np.int64)  # in each part
 
     def count(part: slice) -> None:

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from unittest.mock import Mock
 
 import fsspec
@@ -266,6 +266,30 @@ def test_a_file_is_read_for_its_sum_once_until_it_changes(
     assert digest.call_count == 3
     moved.write_text("2")  # as many bytes
     assert file_sha256(moved) != first
+
+
+@pytest.mark.parametrize("part_ns", [1, 0])
+def test_a_file_that_may_yet_change_within_the_clock_s_tick_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_ns: int
+) -> None:
+    # Written a moment ago and read for long, and a second ago where only seconds are kept.
+    path, written = tmp_path / "rows.arrow", 10**18 + part_ns
+    now = written + (1 if part_ns else 10**9)
+    digest = hashlib.file_digest
+
+    def slow(file: BinaryIO, name: str) -> Any:
+        nonlocal now
+        now += 10**9 if part_ns else 0
+        return digest(file, name)
+
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    monkeypatch.setattr(hashlib, "file_digest", slow)
+    path.write_text("1")
+    os.utime(path, ns=(0, written))
+    first = file_sha256(path)
+    path.write_text("2")
+    os.utime(path, ns=(0, written))
+    assert file_sha256(path) != first
 
 
 json_values = st.recursive(
