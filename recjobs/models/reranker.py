@@ -202,8 +202,10 @@ class Reranker:
             return None
         given, liked = given.of_rows(chose), liked[chose]
         there = given.item_idx >= 0
-        mean = given.features[there].mean(axis=0)
-        deviation = np.maximum(given.features[there].std(axis=0), np.float32(1e-6))
+        known = given.features[there]
+        # In float64: down a column of a million rows, a sum in float32 goes astray.
+        mean = known.mean(axis=0, dtype=np.float64).astype(np.float32)
+        deviation = np.maximum(known.std(axis=0, dtype=np.float64), 1e-6).astype(np.float32)
         inputs = (
             _scaled(given.features, mean, deviation),
             np.where(there, given.blended, 0)[:, :, None],

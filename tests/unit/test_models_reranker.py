@@ -160,3 +160,15 @@ def test_too_few_choices_teach_nothing() -> None:
 def test_too_few_candidates_are_refused(most: int) -> None:
     with pytest.raises(ValueError, match="greater than or equal to 20"):
         BlendSettings(rerank=True, candidates=most)
+
+
+def test_features_of_a_million_candidates_are_scaled_by_their_mean_and_deviation() -> None:
+    rng = np.random.default_rng(0)
+    shape = 4, 400_000
+    features = (5.3 + 0.2 * rng.random((*shape, 2))).astype(np.float32)
+    item_idx = np.tile(np.arange(shape[1], dtype=np.int32), (shape[0], 1))
+    given = Candidates(item_idx, np.zeros(shape, dtype=np.float32), features)
+    learned = Reranker.learn(given, item_idx == 0, seed=0, threads=2)
+    assert learned is not None
+    assert learned.mean[0] == pytest.approx(5.4, abs=1e-3)
+    assert learned.deviation[0] == pytest.approx(0.2 / 12**0.5, rel=1e-2)
