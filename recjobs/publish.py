@@ -64,11 +64,14 @@ def publish(
     lists = folder.paths("score", "lists.parquet")
     rows = sum(pq.read_metadata(path).num_rows for path in lists)
     if not _stored(job, run):
-        with ThreadPoolExecutor(1) as pool:  # beside the lists: it waits for the server too
-            companions = pool.submit(_load_companions, dsn, job.schema, run.run_id, folder)
-            load(dsn, settings, run, folder, Shard(1, 1), within(progress, 0, _LOADED))
-        companions.result()
         with db.connect(dsn) as connection:
+            # What goes with the lists is written beside them, and committed once they are whole.
+            with ThreadPoolExecutor(1) as pool:
+                companions = pool.submit(
+                    _load_companions, connection, job.schema, run.run_id, folder
+                )
+                load(dsn, settings, run, folder, Shard(1, 1), within(progress, 0, _LOADED))
+            companions.result()
             partitions.complete(connection, job.schema, run.run_id, rows)
     progress(_LOADED, "moving the pointer")
     why_not = live.publish(job, run.run_id, settings.score.n, by=_by(run), why=_why(run))
@@ -156,23 +159,23 @@ def _why(run: Run) -> str:
     return run.rule or f"the newest night, as of {run.key.as_of:%Y-%m-%d %H:%M %Z}"
 
 
-def _load_companions(dsn: str, schema: str, run_id: int, folder: RunFolder) -> None:
+def _load_companions(
+    connection: db.PgConnection, schema: str, run_id: int, folder: RunFolder
+) -> None:
     """Write what no shard has a share in: items, their neighbours, the popular, the unserved."""
-    with db.connect(dsn) as connection:
-        user_type, item_type = partitions.id_types(connection, schema)
-        similar = {ITEM_ID: item_type, "similar_item_ids": f"{item_type}[]", "scores": "real[]"}
-        popular = {"segment": "text", "item_ids": f"{item_type}[]", "scores": "real[]"}
-        unserved = {USER_ID: user_type, REASON: "text"}
-        for table, columns, batches in (
-            ("similar_list", similar, _batches(folder.path("score", "similar.parquet"), similar)),
-            ("popular_list", popular, _batches(folder.path("score", "popular.parquet"), popular)),
-            ("unserved_user", unserved, iter(_unserved(folder).to_batches())),
-        ):
-            target = sql.Identifier(schema, table)
-            forget = db.query("publish/forget", table=target.strings)
-            db.execute(connection, forget, {"run_id": run_id})
-            _copy(connection, target, columns, batches, run_id)
-        _load_items(connection, schema, run_id, item_type, _items(folder))
+    user_type, item_type = partitions.id_types(connection, schema)
+    similar = {ITEM_ID: item_type, "similar_item_ids": f"{item_type}[]", "scores": "real[]"}
+    popular = {"segment": "text", "item_ids": f"{item_type}[]", "scores": "real[]"}
+    unserved = {USER_ID: user_type, REASON: "text"}
+    for table, columns, batches in (
+        ("similar_list", similar, _batches(folder.path("score", "similar.parquet"), similar)),
+        ("popular_list", popular, _batches(folder.path("score", "popular.parquet"), popular)),
+        ("unserved_user", unserved, iter(_unserved(folder).to_batches())),
+    ):
+        target = sql.Identifier(schema, table)
+        db.execute(connection, db.query("publish/forget", table=target.strings), {"run_id": run_id})
+        _copy(connection, target, columns, batches, run_id)
+    _load_items(connection, schema, run_id, item_type, _items(folder))
 
 
 def _load_similar_users(
