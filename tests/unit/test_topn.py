@@ -146,7 +146,7 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch: pytest.Monke
 
     calls: list[bool] = []
 
-    def njit(*, nogil: bool, fastmath: bool, cache: bool = False) -> Any:
+    def njit(*, nogil: bool, fastmath: bool, forceinline: bool, cache: bool = False) -> Any:
         calls.append(cache)
         if cache:
             raise RuntimeError("cannot cache function: no locator available for file")
