@@ -102,8 +102,9 @@ class Blend(BlockModel):
             self.parts[name], found[name] = model, history.best_epoch
         self.known_users = np.logical_or.reduce([m.known_users for m in self.parts.values()])
         self.known_items = np.logical_or.reduce([m.known_items for m in self.parts.values()])
-        self.facts = Facts.of(train)
         self.reranker = None
+        if self.settings.rerank:
+            self.facts = Facts.of(train)
         if validation is None:
             if "reranker" in self.choices:
                 self.reranker = Reranker.of(self.choices["reranker"])

@@ -12,9 +12,8 @@ from typing import Final, Self
 
 import numpy as np
 
-from recjobs.dataset import BoolArray, Float32Array, Int32Array, contains
-from recjobs.metrics import ndcg
-from recjobs.models.judged import Judged
+from recjobs.dataset import BoolArray, Float32Array, Int32Array
+from recjobs.models.judged import Judged, ndcg_by
 from recjobs.topn import top_n_of_scores
 
 #: Items of each model that can come on a list of ten of the blend.
@@ -114,15 +113,10 @@ class _Block:
         twice = np.zeros(best.shape, dtype=np.bool_)
         twice[:, 1:] = best[:, 1:] == best[:, :-1]
         scores[:, (best < 0) | twice] = _NEVER
-        start, stop = judged.indptr[rows.start], judged.indptr[rows.stop]
         many = np.diff(judged.indptr[rows.start : rows.stop + 1])
-        place = np.repeat(np.arange(len(users)), many)
-        pairs = place * len(judged.candidates) + judged.liked[start:stop]
-        at = np.arange(len(users))[:, None] * len(judged.candidates) + item
-        return cls(scores, contains(pairs, at) & (best >= 0) & ~twice, many)
+        return cls(scores, judged.likes(rows, best) & ~twice, many)
 
     def ndcg(self, weights: np.ndarray) -> np.ndarray:
         """Return each user's NDCG@10 with these weights."""
         weighted = np.tensordot(weights.astype(np.float32), self.scores, axes=1)
-        order = np.argsort(-weighted, axis=1, kind="stable")[:, :10]
-        return ndcg(np.take_along_axis(self.relevant, order, axis=1), self.many, 10)
+        return ndcg_by(weighted, self.relevant, self.many)

@@ -133,8 +133,8 @@ class Ials(FactorModel):
         """Return improved vectors of the rows, and the loss before, but for the others' ridge."""
         from recjobs.models import ials_solver
 
-        indptr = positives.indptr.astype(np.int64)
-        indices = positives.indices.astype(np.int32)
+        indptr = positives.indptr.astype(np.int64, copy=False)
+        indices = positives.indices.astype(np.int32, copy=False)
         ridge = self._ridge(positives, others)
         with blas_threads(1):
             values, vectors = np.linalg.eigh((others.T @ others).astype(np.float64))

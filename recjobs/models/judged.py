@@ -6,8 +6,18 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
-from recjobs.dataset import BoolArray, Int32Array, Int64Array, SeenItems, TrainingSet, contains
+from recjobs.dataset import (
+    BoolArray,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    SeenItems,
+    TrainingSet,
+    contains,
+)
+from recjobs.metrics import ndcg
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +59,27 @@ class Judged:
             SeenItems(train.indptr, train.item_idx),
             train.candidates,
         )
+
+    def likes(self, rows: slice, item_idx: Int32Array) -> BoolArray:
+        """Tell which items some of the users liked, bool ``(b, c)``; -1 is no item."""
+        start, stop = self.indptr[rows.start], self.indptr[rows.stop]
+        many = np.diff(self.indptr[rows.start : rows.stop + 1])
+        row = np.arange(len(item_idx), dtype=np.int64)
+        n_items = len(self.candidates)
+        pairs = np.repeat(row, many) * n_items + self.liked[start:stop]
+        liked: BoolArray = contains(pairs, row[:, None] * n_items + item_idx) & (item_idx >= 0)
+        return liked
+
+
+def ndcg_by(
+    scores: Float32Array, liked: BoolArray, many: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return each user's NDCG@10 where the scores order what was, or was not, liked.
+
+    Args:
+        scores: ``(b, c)``.
+        liked: ``(b, c)``.
+        many: How much each user liked, ``(b,)``.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+    return ndcg(np.take_along_axis(liked, order, axis=1), many, 10)

@@ -12,11 +12,9 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from recjobs.dataset import BoolArray, Float32Array, Int32Array
-from recjobs.metrics import ndcg
-from recjobs.models.judged import Judged
+from recjobs.dataset import BoolArray, Int32Array
+from recjobs.models.judged import Judged, ndcg_by
 from recjobs.models.reranker import Candidates, Reranker
 
 _FOLDS: Final = 3
@@ -37,7 +35,7 @@ def choose(
         return None, "not reranked: too few users to learn from"
     given = candidates(judged.users)
     given = given.only(_allowed(judged, given))
-    liked = _liked(judged, given)
+    liked = judged.likes(slice(0, len(judged.users)), given.item_idx)
     many = np.diff(judged.indptr)
     fold = np.arange(len(judged.users)) % _FOLDS
     gain = np.zeros(len(judged.users))
@@ -47,8 +45,8 @@ def choose(
         if apart is None:
             return None, "not reranked: too few choices to learn from"
         held = given.of_rows(own)
-        after = _ndcg(apart.score(held), liked[own], many[own])
-        gain[own] = after - _ndcg(held.blended, liked[own], many[own])
+        after = ndcg_by(apart.score(held), liked[own], many[own])
+        gain[own] = after - ndcg_by(held.blended, liked[own], many[own])
     mean, error = float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
     shown = f"{mean:+.4f} ndcg@10, standard error {error:.4f}"
     if mean <= error:
@@ -62,19 +60,3 @@ def _allowed(judged: Judged, given: Candidates) -> BoolArray:
     seen = judged.seen.holds(user, item.ravel()).reshape(item.shape)
     allowed: BoolArray = judged.candidates[item] & ~seen
     return allowed
-
-
-def _liked(judged: Judged, given: Candidates) -> BoolArray:
-    n_items = len(judged.candidates)
-    row = np.arange(len(judged.users), dtype=np.int64)
-    pairs = np.repeat(row, np.diff(judged.indptr)) * n_items + judged.liked
-    at = row[:, None] * n_items + given.item_idx
-    liked: BoolArray = np.isin(at, pairs) & (given.item_idx >= 0)
-    return liked
-
-
-def _ndcg(
-    scores: Float32Array, liked: BoolArray, many: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
-    return ndcg(np.take_along_axis(liked, order, axis=1), many, 10)
