@@ -116,7 +116,7 @@ def line(trial: FrozenTrial, metric: str) -> str:
     told = _told(trial)
     value = told["state"] if told["value"] is None else f"{metric} {told['value']:.4f}"
     note = " (the settings as they are)" if as_it_is(trial) else ""
-    shown = ", ".join(f"{key} = {_toml(value)}" for key, value in told["params"].items())
+    shown = ", ".join(f"{key} = {toml_value(value)}" for key, value in told["params"].items())
     return f"trial {trial.number}: {value}  {shown}{note}"
 
 
@@ -131,16 +131,16 @@ def _fragment(
             "the holdout,",
             f"# the best of {n} trials{was}. The next night's holdout is the judge.",
             "[model]",
-            f"name = {_toml(model)}",
+            f"name = {toml_value(model)}",
             *(["[model.params]"] if params else []),
-            *(f"{key} = {_toml(value)}" for key, value in params.items()),
+            *(f"{key} = {toml_value(value)}" for key, value in params.items()),
             "",
         ]
     )
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """Return a value as TOML spells it: as JSON does, but for tables."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {toml_value(each)}" for key, each in value.items()) + "}"
     return json.dumps(list(value) if isinstance(value, tuple) else value)

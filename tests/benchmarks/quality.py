@@ -30,6 +30,7 @@ from rich.console import Console
 from benchmarks import data, model_pages, quality_baselines, quality_page
 from benchmarks.quality_splits import SPLITS, Split, cache, digest, files
 from recjobs.models import REGISTRY, RatingModel, model_class
+from recjobs.tune.outcome import toml_value
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = Path(__file__).with_name("quality_presets.toml")
@@ -124,13 +125,6 @@ def _cell(name: str, model: str, seed: int, presets: dict[str, Any], threads: in
     return True
 
 
-def _toml(value: Any) -> str:
-    """Return a value of the presets as TOML writes it in one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
-    return json.dumps(value)
-
-
 def _bench(
     split: Split,
     folder: Path,
@@ -150,7 +144,7 @@ def _bench(
     for word in split.words:
         words += [word, str(folder / "items.parquet")] if word == "--items" else [word]
     for key, value in preset.items():
-        words += ["--set", f"{key}={_toml(value)}"]
+        words += ["--set", f"{key}={toml_value(value)}"]
     done = subprocess.run(
         [sys.executable, "-m", "recjobs.cli", "bench", "quality", *words],
         stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT,
