@@ -129,13 +129,26 @@ def split_rows(
 def _global_time(ts: Int64Array, settings: HoldoutSettings, as_of: int) -> Split:
     cutoff = as_of - round(settings.days * MICROSECONDS_PER_DAY)
     before = ts < cutoff
-    count = np.count_nonzero(before)
-    validation = np.zeros(len(ts), dtype=np.bool_)
-    if count:
-        since = _nth_newest(ts, before, max(1, round(count * settings.validation_share)))
-        # Rows of one instant stay together: in validation, or in fit where nothing else would be.
-        validation = before & ((ts >= since) if since > ts.min() else (ts > since))
+    validation = newest_rows(ts, before, settings.validation_share)
     return Split(before & ~validation, validation, (ts >= cutoff) & (ts < as_of), cutoff)
+
+
+def newest_rows(ts: Int64Array, rows: BoolArray, share: float) -> BoolArray:
+    """Return a share of the rows, the newest of them.
+
+    Rows of one instant stay together: they are taken, or left where nothing else would be.
+
+    Args:
+        ts: Microseconds, int64, ``(n_rows,)``.
+        rows: bool, ``(n_rows,)``; the others don't exist.
+        share: Of the rows.
+    """
+    count = np.count_nonzero(rows)
+    if not count:
+        return np.zeros(len(ts), dtype=np.bool_)
+    since = _nth_newest(ts, rows, max(1, round(count * share)))
+    newest: BoolArray = rows & ((ts >= since) if since > ts.min() else (ts > since))
+    return newest
 
 
 def _nth_newest(ts: Int64Array, rows: BoolArray, n: int) -> int:

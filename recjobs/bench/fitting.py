@@ -2,14 +2,15 @@
 
 A model that is trained in epochs is fitted twice: on T without a validation part, which finds the
 number of epochs, then on all of T for exactly so many. The validation part is the last row of each
-user, as `split.last_rows` takes it; it is drawn at random where rows have no time, and for ratings.
+user, as `split.last_rows` takes it, or the newest rows of all, where E is the time that follows T;
+it is drawn at random where rows have no time, and for ratings.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +21,10 @@ from recjobs.errors import DataError
 from recjobs.models import model_class
 from recjobs.models.base import Model
 from recjobs.progress import Progress
-from recjobs.split import last_rows
+from recjobs.split import last_rows, newest_rows
+
+#: Which rows of T the validation part is: each user's last, or the newest of all.
+Validation = Literal["last", "newest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +56,18 @@ def kinds_of(kind: type[Model], settings: Section) -> list[type[Model]]:
     return [model_class(name) for name in getattr(settings, "models", (kind.name,))]
 
 
-def check_times(kinds: list[type[Model]], given: Training) -> None:
-    """Refuse rows without a time for a model that learns from their order.
+def check_times(kinds: list[type[Model]], given: Training, validated: Validation) -> None:
+    """Refuse rows without a time for a model that learns from their order, or by the newest.
 
     Raises:
         DataError: There are such rows.
     """
     missing = int((~given.timed).sum())
+    if validated == "newest" and missing:
+        raise DataError(
+            "validation = newest: expected a ts in every row of T. "
+            f"Received: {missing} nulls in {len(given.timed)} rows"
+        )
     for kind in kinds:
         if kind.needs_time and missing:
             raise DataError(
@@ -82,6 +91,7 @@ def fit(
     settings: Section,
     given: Training,
     feedback: FeedbackSettings,
+    validated: Validation,
     *,
     seed: int,
     threads: int,
@@ -94,6 +104,7 @@ def fit(
         settings: Its hyperparameters.
         given: T.
         feedback: What a row says.
+        validated: On which rows of T.
         seed: Of the model, and of a validation part that is drawn.
         threads: The model's.
         progress: Told how far it is.
@@ -107,7 +118,7 @@ def fit(
     choices: dict[str, Any] = {}
     if kind.selects_epochs:
         started = time.perf_counter()
-        held = validation_rows(given, feedback, seed)
+        held = validation_rows(given, feedback, validated, seed)
         fit_set, validation = (
             training_set(log, rows, end_of(log), feedback) for rows in (~held, held)
         )
@@ -132,11 +143,15 @@ def fit(
     return Fitted(model, train, epochs, selection_seconds, time.perf_counter() - started)
 
 
-def validation_rows(given: Training, feedback: FeedbackSettings, seed: int) -> BoolArray:
+def validation_rows(
+    given: Training, feedback: FeedbackSettings, validated: Validation, seed: int
+) -> BoolArray:
     """Return the rows of T that choose the number of epochs, bool ``(n_rows,)``."""
     log, share = given.log, HoldoutSettings().validation_share
     everything = np.ones(len(log), dtype=np.bool_)
     if feedback.kind == "implicit" and given.timed.all():
+        if validated == "newest":
+            return newest_rows(log.ts, everything, share)
         return last_rows(log.user_idx, everything, share)
     # At random, and one row of each user stays: which, is drawn too.
     order = np.random.default_rng(seed).permutation(len(log))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +32,10 @@ from recjobs.progress import Progress, Watch
 
 Protocol = Literal["full", "sampled", "rating"]
 
-#: Keys of ``--set`` that say what a row means; the others are the model's own.
+#: Keys of ``--set`` that say what a row means.
 _FEEDBACK: Final = {"min_rating": "positive_at", "event_weights": "event_weights"}
+#: Those and the one that says which rows validate; the others are the model's own.
+_SHARED: Final = (*_FEEDBACK, "validation")
 #: Libraries whose versions can change a figure.
 _LIBRARIES: Final = ("keras", "numba", "numpy", "pyarrow", "scipy", "tensorflow")
 
@@ -48,7 +50,7 @@ class Request:
         negatives: N; of the protocol *sampled*.
         items: I.
         model: A name of the registry.
-        settings: Its hyperparameters, and ``min_rating`` and ``event_weights``.
+        settings: Its hyperparameters, and ``min_rating``, ``event_weights`` and ``validation``.
         protocol: How E is judged.
         candidates: What is ranked; of the protocol *full*.
         k: Cutoffs.
@@ -83,25 +85,25 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
         DataError: A file is not what it should be.
     """
     kind = models.model_class(request.model)
-    own = {key: value for key, value in request.settings.items() if key not in _FEEDBACK}
+    own = {key: value for key, value in request.settings.items() if key not in _SHARED}
     settings = models.check_params(request.model, own)
-    feedback = _feedback(request)
+    feedback, validated = _feedback(request), _validated(request)
     _check(request, kind)
 
     given = files.read_training(request.train, request.items)
     kinds = fitting.kinds_of(kind, settings)
-    fitting.check_times(kinds, given)
+    fitting.check_times(kinds, given, validated)
     fitting.import_first(kinds)
     with watch("fit") as progress:
         fitted = fitting.fit(
-            kind, settings, given, feedback,
+            kind, settings, given, feedback, validated,
             seed=request.seed, threads=request.threads, progress=progress,
         )  # fmt: skip
     with watch("score") as progress:
         figures = _judge(request, fitted, given.in_items, feedback, progress)
 
     shown = {**settings.model_dump(mode="json")}
-    shown |= {key: request.settings[key] for key in _FEEDBACK if key in request.settings}
+    shown |= {key: request.settings[key] for key in _SHARED if key in request.settings}
     return {
         "model": request.model,
         "settings": shown,
@@ -143,6 +145,16 @@ def _feedback(request: Request) -> FeedbackSettings:
             for each in error.errors()
         )
         raise ConfigError(problems) from error
+
+
+def _validated(request: Request) -> fitting.Validation:
+    known = get_args(fitting.Validation)
+    found: fitting.Validation = request.settings.get("validation", "last")
+    if found not in known:
+        raise ConfigError(f"validation: expected {' or '.join(known)}. Received: {found!r}")
+    if "validation" in request.settings and request.protocol == "rating":
+        raise ConfigError("validation: --protocol rating validates by rows drawn at random")
+    return found
 
 
 def _check(request: Request, kind: type[models.Model]) -> None:

@@ -21,7 +21,7 @@ def _bench(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a hyperparameter, a TOML value; or min_rating, or event_weights",
+        help="a hyperparameter, a TOML value; or min_rating, event_weights or validation",
     )
     parser.add_argument(
         "--protocol",
@@ -72,7 +72,9 @@ COMMANDS = (
         "seconds or a\ntimestamp) and event, E rating and event. N has user_id and negatives, a "
         "list of ids; I has\nitem_id, and what else it has are features. A null rating is a choice "
         "without one, and each rating\nis a positive unless --set min_rating=4 says which. E and "
-        "N are not read before the model is\nfitted.",
+        "N are not read before the model is\nfitted. Epochs and a blend's weights are chosen on a "
+        "part of T: each user's last row, or\nwith --set validation=newest the newest rows of all, "
+        "where E is the time after T.",
         _bench,
         config=False,
     ),

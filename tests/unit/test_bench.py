@@ -397,6 +397,27 @@ def test_epochs_are_chosen_on_a_part_of_T_and_all_of_T_is_fitted(files: Files, t
     assert found["fit_seconds"] == pytest.approx(both, abs=0.002)
 
 
+def test_the_newest_rows_of_all_may_validate(files: Files) -> None:
+    # User 1 acted before the others, so that no row of theirs is among the newest tenth.
+    train = [(u, i, None, 100 * u + i) for u in range(1, 5) for i in range(1, 11)]
+    files.put("train", train)
+    files.put("test", [(1, 20, None, None)])
+    found = files.figures("epochs", "full", "--set", "validation=newest")
+    held = Stub.fits[0]["validation"]
+    assert held.users.decode(held.user_idx).to_pylist() == [4] * 4
+    assert held.items.decode(held.item_idx).to_pylist() == [7, 8, 9, 10]
+    assert found["settings"]["validation"] == "newest"
+
+
+def test_the_newest_rows_need_times(files: Files) -> None:
+    files.put("train", [(1, 1, None, None), (1, 2, None, 5), (2, 1, None, 6)])
+    files.put("test", [(2, 2, None, None)])
+    code, error = files.run("epochs", "full", "--set", "validation=newest")
+    assert code == 3
+    assert "a ts in every row of T. Received: 1 nulls in 3 rows" in error["message"]
+    assert not Stub.fits
+
+
 def test_items_bring_their_features(files: Files) -> None:
     files.put("train", [(1, 1, None, 3), (2, 3, None, 4)])
     files.put("test", [(1, 2, None, None)])
@@ -457,6 +478,8 @@ GOOD = [(1, 1, 4.0, 1), (1, 2, 3.0, 2), (2, 1, 5.0, 1)]
         ({}, ["scored", "full", "--k", "0"], 2, "--k: expected cutoffs"),
         ({}, ["scored", "full", "--candidates", "items"], 2, "needs --items"),
         ({}, ["scored", "full", "--set", "min_rating=high"], 2, "min_rating: "),
+        ({}, ["scored", "full", "--set", "validation=oldest"], 2, "expected last or newest"),
+        ({}, ["rated", "rating", "--set", "validation=last"], 2, "rows drawn at random"),
         ({}, ["scored", "sampled"], 2, "--negatives"),
         ({}, ["scored", "rating"], 2, "the model scored predicts no ratings"),
         ({}, ["rated", "rating", "--set", "min_rating=3"], 2, "no positives"),
