@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from benchmarks import model_pages
+from recjobs.bench.fitting import Validation
 from recjobs.config import Settings
 from recjobs.models import REGISTRY, RatingModel, check_params, model_class
 
@@ -154,6 +155,8 @@ def test_the_toml_loads_as_settings(page: Path, block: str) -> None:
     given = tomllib.loads(block)
     if page.name == "quality.md":  # presets: by split, then by model
         models = [model for split in given.values() for model in split.items()]
+        for _, params in models:
+            assert params.pop("validation", "last") in get_args(Validation)
     else:
         given.setdefault("job", {}).setdefault("name", "shop")
         source = given.setdefault("source", {})
