@@ -23,16 +23,16 @@ from recjobs.errors import ConfigError
 from recjobs.models import check_params, load, make
 from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, FactorModel, History, Model
 from recjobs.models.blend_weights import best_weights
+from recjobs.models.candidates import Candidates, Facts
+from recjobs.models.comparable import SCALES
 from recjobs.models.judged import Judged
 from recjobs.models.relations import ItemRelation
-from recjobs.models.reranker import Candidates, Facts, Reranker
+from recjobs.models.reranker import Reranker
 from recjobs.models.reranker_choice import choose
 from recjobs.progress import Progress, silent
 from recjobs.threads import over_rows
 from recjobs.topn import TILE_USERS
 
-#: What a rank is added to: the constant of Cormack, Clarke and Buettcher.
-_RANK_OFFSET: Final = 60
 _FACTS: Final = ("items", "history")
 #: Whose scores of all items are in memory at once.
 _BLOCK_USERS: Final = 256
@@ -194,7 +194,7 @@ class Blend(BlockModel):
             items = np.flatnonzero(model.known_items)
             # Rows one after another, so that what is summed over a row is in one order.
             scores = np.take(_scores(model, users[rows]), items, axis=1)
-            known = _SCALES[self.settings.scale](np.nan_to_num(scores, neginf=0.0))
+            known = SCALES[self.settings.scale](np.nan_to_num(scores, neginf=0.0))
             full = np.repeat(known.min(axis=1, keepdims=True), scaled.shape[1], axis=1)
             full[:, items] = known
             scaled[rows] = full
@@ -238,21 +238,3 @@ def _scores(model: Model, users: Int32Array) -> Float32Array:
 
     over_rows(work, len(users), TILE_USERS)
     return scores
-
-
-def _standard(scores: Float32Array) -> Float32Array:
-    mean = scores.mean(axis=1, keepdims=True)
-    deviation = scores.std(axis=1, keepdims=True)
-    standard: Float32Array = (scores - mean) / np.maximum(deviation, np.float32(1e-12))
-    return standard
-
-
-def _by_rank(scores: Float32Array) -> Float32Array:
-    order = np.argsort(-scores, axis=1, kind="stable")
-    ranks = np.empty_like(scores)
-    np.put_along_axis(ranks, order, np.arange(scores.shape[1], dtype=np.float32)[None], axis=1)
-    found: Float32Array = np.float32(1) / (_RANK_OFFSET + 1 + ranks)
-    return found
-
-
-_SCALES: Final = {"z": _standard, "rank": _by_rank}

@@ -2,10 +2,11 @@
 
 Score: a * s + w2 . relu(W1 f + b1), where s is the blend's score and f what is known of the user
 and the item: each model's scaled score, the item's place in the blend's order, its popularity in
-all and in the last days, and the length of the user's history. Loss: the cross entropy between
-the softmax over a user's candidates and what the user chose of them (ListNet: Cao, Qin, Liu, Tsai
-and Li, "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007). It begins as
-the blend itself (a = 1, w2 = 0).
+all and in the last days, its age, and the length of the user's history. Loss: the cross entropy
+between the softmax over a user's candidates and what the user chose of them (ListNet: Cao, Qin,
+Liu, Tsai and Li, "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007). It
+begins as the blend itself (a = 1, w2 = 0), and is the mean of a few networks that begin elsewhere
+in W1: one with as many times the units.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems, TrainingSet
-from recjobs.models.recency import recency
+from recjobs.dataset import BoolArray, Float32Array
+from recjobs.models.candidates import Candidates
 from recjobs.models.training import start_keras
 from recjobs.threads import over_rows
-from recjobs.topn import top_n_of_scores
 
-#: Of the recent popularity.
-_HALF_LIVES: Final = (7.0, 30.0)
+_NETWORKS: Final = 4
+#: Of each network.
 _HIDDEN: Final = 16
 _EPOCHS: Final = 10
 _BATCH_USERS: Final = 32
+#: Adam's at first; it falls to 0 along a cosine.
 _LEARNING_RATE: Final = 0.01
 _WEIGHT_DECAY: Final = 0.01
 #: Scaled features beyond it say no more.
@@ -35,113 +36,15 @@ _SCORED_ROWS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of items and users without any model.
-
-    Attributes:
-        items: Log popularity, in all and of late, float32 ``(n_items, n_facts)``.
-        history: Length of each user's, int32 ``(n_users,)``.
-    """
-
-    items: Float32Array
-    history: Int32Array
-
-    @classmethod
-    def of(cls, train: TrainingSet) -> Self:
-        """Count a training set."""
-        liked = train.positive
-        count = np.bincount(train.item_idx[liked], minlength=train.n_items)
-        late = recency(train.item_idx[liked], train.ts[liked], train.n_items, _HALF_LIVES)
-        items = np.column_stack([np.log1p(count), late.shares[-1]]).astype(np.float32)
-        return cls(items, np.diff(train.indptr).astype(np.int32))
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """The best items of some users by the blend, best first.
-
-    Attributes:
-        item_idx: int32, ``(b, c)``; -1 where there is none.
-        blended: The blend's scores, float32 ``(b, c)``; -inf where there is none.
-        features: float32, ``(b, c, n_features)``.
-    """
-
-    item_idx: Int32Array
-    blended: Float32Array
-    features: Float32Array
-
-    @classmethod
-    def of(
-        cls,
-        users: Int32Array,
-        facts: Facts,
-        every: list[Float32Array],
-        blended: Float32Array,
-        known: BoolArray,
-        most: int,
-    ) -> Self:
-        """Look up a block of users.
-
-        Args:
-            users: int32, ``(b,)``.
-            facts: Of the training set.
-            every: Each model's scaled scores, ``(b, n_items)``.
-            blended: Their weighted sum; -inf where no model knows the item.
-            known: bool, ``(n_items,)``.
-            most: How many a user has; as many more as the user's history is long, but at most
-                twice as many, for lists mostly leave that out.
-        """
-        reach = most + np.minimum(facts.history[users], most)
-        nothing = SeenItems(np.zeros(len(facts.history) + 1, np.int64), np.empty(0, np.int32))
-        item_idx, score = top_n_of_scores(
-            blended.copy(), users, nothing, known, min(2 * most, int(known.sum()))
-        )
-        beyond = np.arange(item_idx.shape[1]) >= reach[:, None]
-        item_idx[beyond], score[beyond] = -1, -np.inf
-        item = np.maximum(item_idx, 0)
-        features = np.empty((*item.shape, len(every) + 2 + facts.items.shape[1]), dtype=np.float32)
-        for number, scores in enumerate(every):
-            features[:, :, number] = np.take_along_axis(scores, item, axis=1)
-        features[:, :, len(every)] = np.log2(2 + np.arange(item.shape[1]))
-        features[:, :, len(every) + 1] = np.log1p(facts.history[users])[:, None]
-        features[:, :, len(every) + 2 :] = facts.items[item]
-        return cls(item_idx, score, features)
-
-    @classmethod
-    def joined(cls, parts: list[Self]) -> Self:
-        """Return those of several blocks of users as one."""
-        return cls(
-            np.concatenate([each.item_idx for each in parts]),
-            np.concatenate([each.blended for each in parts]),
-            np.concatenate([each.features for each in parts]),
-        )
-
-    def only(self, wanted: BoolArray) -> Self:
-        """Return the wanted of them, bool ``(b, c)``, moved up."""
-        wanted = wanted & (self.item_idx >= 0)
-        first = np.argsort(~wanted, axis=1, kind="stable")[:, : int(wanted.sum(axis=1).max())]
-        there = np.take_along_axis(wanted, first, axis=1)
-        return type(self)(
-            np.where(there, np.take_along_axis(self.item_idx, first, axis=1), -1),
-            np.where(there, np.take_along_axis(self.blended, first, axis=1), -np.inf),
-            np.take_along_axis(self.features, first[:, :, None], axis=1),
-        )
-
-    def of_rows(self, rows: BoolArray) -> Self:
-        """Return those of some of the users."""
-        return type(self)(self.item_idx[rows], self.blended[rows], self.features[rows])
-
-
-@dataclass(frozen=True, slots=True)
 class Reranker:
-    """The network, all float32.
+    """The mean of the networks as one network, all float32.
 
     Attributes:
         mean: Of the features, ``(n_features,)``.
         deviation: Of the features, ``(n_features,)``.
-        hidden: W1, ``(n_features, 16)``.
-        bias: b1, ``(16,)``.
-        out: w2, ``(16,)``.
+        hidden: W1, ``(n_features, n_hidden)``.
+        bias: b1, ``(n_hidden,)``.
+        out: w2, ``(n_hidden,)``.
         scale: a, ``()``.
     """
 
@@ -211,8 +114,10 @@ class Reranker:
             np.where(there, given.blended, 0)[:, :, None],
         )
         # Below 0: no candidate.
-        target = np.where(there, liked / liked.sum(axis=1, keepdims=True), -1).astype(np.float32)
-        network = _network(inputs[0].shape[2], seed, threads)
+        share = np.where(there, liked / liked.sum(axis=1, keepdims=True), -1)
+        target = share.astype(np.float32)[:, :, None]
+        steps = _EPOCHS * -(-len(target) // _BATCH_USERS)
+        network = _network(inputs[0].shape[2], steps, seed, threads)
         rng = np.random.default_rng(seed)
         for _ in range(_EPOCHS):
             order = rng.permutation(len(target))
@@ -221,24 +126,32 @@ class Reranker:
                 network.train_on_batch([each[rows] for each in inputs], target[rows])
         hidden, bias = network.get_layer("hidden").get_weights()
         (out,), (scale,) = (network.get_layer(name).get_weights() for name in ("out", "scale"))
-        return cls(mean, deviation, hidden, bias, out[:, 0], scale[0, 0])
+        return cls(mean, deviation, hidden, bias, out.ravel() / _NETWORKS, scale.mean())
 
 
-def _network(n_features: int, seed: int, threads: int) -> Any:
-    """Return the compiled network: features ``(b, c, n)`` and the blend's scores ``(b, c, 1)``."""
+def _network(n_features: int, steps: int, seed: int, threads: int) -> Any:
+    """Return the compiled networks side by side, to be trained for a number of steps.
+
+    Of features ``(b, c, n_features)`` and the blend's scores ``(b, c, 1)`` they make ``(b, c, 4)``;
+    the target is ``(b, c, 1)``.
+    """
     tf, keras = start_keras(seed, threads)
     layers = keras.layers
     features, blended = keras.Input((None, n_features)), keras.Input((None, 1))
-    inner = layers.Dense(_HIDDEN, activation="relu", name="hidden")(features)
-    added = layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="out")(inner)
-    scaled = layers.Dense(1, use_bias=False, kernel_initializer="ones", name="scale")(blended)
-    network = keras.Model([features, blended], layers.Reshape((-1,))(scaled + added))
+    inner = layers.Dense(_NETWORKS * _HIDDEN, activation="relu", name="hidden")(features)
+    added = layers.EinsumDense(
+        "bcnh,nh->bcn", output_shape=(None, _NETWORKS), kernel_initializer="zeros", name="out"
+    )(layers.Reshape((-1, _NETWORKS, _HIDDEN))(inner))
+    scaled = layers.Dense(_NETWORKS, use_bias=False, kernel_initializer="ones", name="scale")
+    network = keras.Model([features, blended], scaled(blended) + added)
 
     def loss(target: Any, scores: Any) -> Any:
         scores = tf.where(target < 0, np.float32(-1e9), scores)
-        return -tf.reduce_sum(tf.maximum(target, 0.0) * tf.nn.log_softmax(scores), axis=1)
+        likely = tf.nn.log_softmax(scores, axis=1)
+        return -tf.reduce_sum(tf.maximum(target, 0.0) * likely, axis=[1, 2])
 
-    network.compile(keras.optimizers.Adam(_LEARNING_RATE, weight_decay=_WEIGHT_DECAY), loss)
+    rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)
+    network.compile(keras.optimizers.Adam(rate, weight_decay=_WEIGHT_DECAY), loss)
     return network
 
 

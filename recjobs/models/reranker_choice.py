@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 
 from recjobs.dataset import BoolArray, Int32Array
+from recjobs.models.candidates import Candidates
 from recjobs.models.judged import Judged, ndcg_by
-from recjobs.models.reranker import Candidates, Reranker
+from recjobs.models.reranker import Reranker
 
 _FOLDS: Final = 3
 

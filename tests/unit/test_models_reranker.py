@@ -11,7 +11,8 @@ from logs import log_of
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import Interactions, SeenItems, TrainingSet, training_set
 from recjobs.models.blend import Blend, BlendSettings
-from recjobs.models.reranker import Candidates, Facts, Reranker
+from recjobs.models.candidates import Candidates, Facts
+from recjobs.models.reranker import Reranker
 
 DAY = 86_400_000_000
 AS_OF = 400 * DAY
