@@ -259,9 +259,11 @@ def with_biases(
     users: Float32Array, user_bias: Float32Array, items: Float32Array, item_bias: Float32Array
 ) -> tuple[Float32Array, Float32Array]:
     """Return vectors whose dot product is that of the given ones plus both biases."""
-    one_user = np.ones((len(users), 1), dtype=np.float32)
-    one_item = np.ones((len(items), 1), dtype=np.float32)
-    return (
-        np.concatenate([users, user_bias[:, None], one_user], axis=1).astype(np.float32),
-        np.concatenate([items, one_item, item_bias[:, None]], axis=1).astype(np.float32),
-    )
+    count, size = users.shape[1], users.shape[1] + 2
+    both = np.empty((len(users), size), np.float32), np.empty((len(items), size), np.float32)
+    for whole, vectors, columns in zip(
+        both, (users, items), ((user_bias, 1), (1, item_bias)), strict=True
+    ):
+        whole[:, :count] = vectors
+        whole[:, count], whole[:, count + 1] = columns
+    return both

@@ -106,16 +106,16 @@ class RatingsTrainer:
         arrays = [fit.weights.arrays() for fit in self._fits]
         spread = np.float32(self._ratings.spread)
         scale = np.sqrt(spread / len(arrays))
-        users, items = (
-            np.concatenate([each[side] * scale for each in arrays], axis=1) for side in (0, 2)
-        )
+        users, items = (np.concatenate([each[side] for each in arrays], axis=1) for side in (0, 2))
+        users *= scale * self.known_users[:, None]
+        items *= scale * self.known_items[:, None]
         user_bias, item_bias = (
             np.mean([each[side] for each in arrays], axis=0) * spread for side in (1, 3)
         )
         return with_biases(
-            users * self.known_users[:, None],
+            users,
             user_bias * self.known_users + self._ratings.mean,
-            items * self.known_items[:, None],
+            items,
             item_bias * self.known_items,
         )
 
