@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logs import NAN, Row, before, every, log_of, rows
-from recjobs import dataset
 from recjobs.columns import INTERACTION_COLUMNS, ITEM_COLUMNS, USER_COLUMNS
 from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.config import FeedbackSettings
@@ -27,6 +26,7 @@ from recjobs.dataset import (
     seen_items,
     training_set,
 )
+from recjobs.dataset.training import _positives
 from recjobs.errors import ConfigError, DataError
 from recjobs.snapshot import read_snapshot
 
@@ -117,7 +117,7 @@ def test_sequences_are_the_log_user_by_user(table: list[Row], feedback: Feedback
     log = log_of([*table, (1, 1, 0.0, None, "buy")], users=[99])
     train = training_set(log, every(log), 11 * DAY, feedback)
     found = train.sequences()
-    _, weight = dataset._positives(log, feedback)
+    _, weight = _positives(log, feedback)
     for user in range(train.n_users):
         mine = np.flatnonzero((log.user_idx == user) & (weight > 0) & train.trained[user])
         own = slice(*found.indptr[user : user + 2])
