@@ -11,7 +11,7 @@ from recjobs.columns import POPULAR
 from recjobs.config import Settings
 from recjobs.report.facts import ReportFacts
 from recjobs.report.lists import Scored
-from recjobs.report.plots import duration, fixed, number
+from recjobs.report.numbers import duration, fixed, number
 from recjobs.report.quality import Quality
 
 

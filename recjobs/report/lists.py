@@ -22,7 +22,7 @@ from recjobs.columns import ITEM_ID, POPULAR, REASON, TITLE, USER_ID
 from recjobs.dataset import Int64Array, Interactions
 from recjobs.files import row_batches
 from recjobs.metrics import gini
-from recjobs.report.plots import fixed, number
+from recjobs.report.numbers import fixed, number
 from recjobs.threads import ahead
 
 _BLOCK_ROWS: Final = 8192

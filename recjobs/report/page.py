@@ -25,6 +25,7 @@ from recjobs.report.facts import MetricPoint, ReportFacts
 from recjobs.report.figures import figures, identity, instant, percent
 from recjobs.report.headline import as_of_argument, headline, reproduction
 from recjobs.report.lists import Sample, Scored, popularity_curves, read_lists, sample_lists
+from recjobs.report.numbers import Estimate, duration, number
 from recjobs.report.quality import Quality, read_quality
 
 Part = TypeVar("Part")
@@ -204,8 +205,8 @@ class _Page:
             return (
                 f"It was trained from scratch, as one night in {self.settings.train.cold_every}: "
                 f"“{WARM_START}” among the models above is what the weights of {parent} would "
-                f"have given, in {plots.duration(found['warm_seconds'])} of training instead of "
-                f"{plots.duration(found['fit_seconds'])}."
+                f"have given, in {duration(found['warm_seconds'])} of training instead of "
+                f"{duration(found['fit_seconds'])}."
             )
         if found.get("why_cold"):
             return f"It was trained from scratch, not from the weights of {parent}: " + (
@@ -223,9 +224,7 @@ class _Page:
 
     def _night(self, point: MetricPoint) -> plots.Night:
         local = point.as_of.astimezone(self.zone).replace(tzinfo=None)
-        return plots.Night(
-            local, plots.Estimate(point.value, point.low, point.high), point.was_live
-        )
+        return plots.Night(local, Estimate(point.value, point.low, point.high), point.was_live)
 
     def _popularity(self) -> plots.Plot:
         log = self._interactions
@@ -259,7 +258,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.tests["gap"] = lambda value: isinstance(value, Gap)
-    environment.filters["number"] = plots.number
+    environment.filters["number"] = number
     environment.filters["minute"] = lambda when: instant(when)[:16]
     environment.filters["percent"] = percent
     environment.globals["POPULAR"] = POPULAR

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from recjobs.columns import POPULAR
 from recjobs.files import read_json
 from recjobs.gate import DECIDING_SEGMENT
-from recjobs.report.plots import Estimate, Plot, by_model, fixed
+from recjobs.report.numbers import Estimate, fixed
+from recjobs.report.plots import Plot, by_model
 
 #: In this order; the gate's metric goes first.
 _METRICS: Final = {

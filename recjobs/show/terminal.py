@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 from recjobs.columns import POPULAR
-from recjobs.report.plots import fixed
+from recjobs.report.numbers import fixed
 from recjobs.show.user import Status, UserView
 
 if TYPE_CHECKING:

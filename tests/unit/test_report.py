@@ -31,7 +31,8 @@ from recjobs.report import MetricPoint, Publication, ReportFacts, report
 from recjobs.report import page as page_module
 from recjobs.report.headline import as_of_argument, failure, headline
 from recjobs.report.lists import popularity_curves, read_lists, sample_lists
-from recjobs.report.plots import Estimate, Night, by_model, duration, number, over_nights, timings
+from recjobs.report.numbers import Estimate, duration, number
+from recjobs.report.plots import Night, by_model, over_nights, timings
 from recjobs.snapshot import read_snapshot
 from recjobs.split import split
 from recjobs.train import refit, train
