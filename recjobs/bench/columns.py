@@ -122,6 +122,8 @@ def times_of(path: Path, table: pa.Table) -> tuple[Int64Array, BoolArray]:
     if TS not in table.column_names or pa.types.is_null(table.schema.field(TS).type):
         return np.zeros(len(table), dtype=np.int64), np.zeros(len(table), dtype=np.bool_)
     column = table[TS]
+    if pa.types.is_floating(column.type):  # no number is no time either
+        column = pc.if_else(pc.is_nan(column), None, column)
     timed = column.is_valid().to_numpy().astype(np.bool_)
     try:
         if pa.types.is_temporal(column.type):

@@ -184,7 +184,11 @@ def read_negatives(negatives: Path, log: Interactions, judged: Judged) -> Negati
     row_of = np.empty(len(judged.users), dtype=np.int64)
     row_of[owner[owner >= 0]] = np.flatnonzero(owner >= 0)
     lists = lists.take(pa.array(row_of))
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
+    if lists.null_count:
+        raise DataError(
+            f"{negatives}: expected a list in every row. Received: {lists.null_count} nulls"
+        )
+    lengths = pc.list_value_length(lists).to_numpy().astype(np.int64)
     ids = as_ids(negatives, NEGATIVES, lists.flatten(), log.items.id_type)
     code = log.items.encode(ids)
     return Negatives(np.concatenate([[0], np.cumsum(lengths)]), code)

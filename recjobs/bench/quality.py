@@ -91,6 +91,8 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
     _check(request, kind)
 
     given = files.read_training(request.train, request.items)
+    if request.protocol == "rating":
+        rating.check_learnable(given)
     kinds = fitting.kinds_of(kind, settings)
     fitting.check_times(kinds, given, validated)
     fitting.import_first(kinds)

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from recjobs.bench.figures import Figures
-from recjobs.bench.files import Judged
+from recjobs.bench.files import Judged, Training
 from recjobs.bench.fitting import Fitted
 from recjobs.dataset import Float32Array
 from recjobs.errors import ConfigError, DataError
@@ -28,6 +28,19 @@ def check_predicts(kind: type[Model]) -> None:
     """
     if not issubclass(kind, RatingModel):
         raise ConfigError(f"--protocol rating: the model {kind.name} predicts no ratings")
+
+
+def check_learnable(given: Training) -> None:
+    """Refuse a T without ratings.
+
+    Raises:
+        DataError: It has none.
+    """
+    if np.isnan(given.log.rating).all():
+        raise DataError(
+            "T: --protocol rating expects a column rating. "
+            f"Received: no rating in {len(given.log)} rows"
+        )
 
 
 def check_ratings(judged: Judged) -> None:

@@ -38,6 +38,7 @@ class TrainingSet:
 
     Attributes:
         log: What it was cut from; all sets cut from one log share its indexes.
+        rows: bool, ``(n_rows,)``; the rows of the log that are taken.
         liked: bool, ``(n_rows,)``; the rows of the log that are taken and are positives.
         indptr: int64, ``(n_users + 1,)``; user ``u`` owns rows ``indptr[u]:indptr[u + 1]``.
         item_idx: int32, ``(n_pairs,)``; ascending within a user.
@@ -54,6 +55,7 @@ class TrainingSet:
     """
 
     log: Interactions
+    rows: BoolArray
     liked: BoolArray
     indptr: Int64Array
     item_idx: Int32Array
@@ -103,8 +105,8 @@ class TrainingSet:
 
     @property
     def rating_range(self) -> tuple[float, float]:
-        """The least and the greatest rating; (nan, nan) without ratings."""
-        known = self.rating[~np.isnan(self.rating)]
+        """The least and the greatest rating of all rows; (nan, nan) without ratings."""
+        known = self.log.rating[self.rows & ~np.isnan(self.log.rating)]
         return (float(known.min()), float(known.max())) if len(known) else (np.nan, np.nan)
 
     def positives(self) -> sparse.csr_matrix:
@@ -168,6 +170,7 @@ def training_set(
     item_idx, rating, ts = taken(newest, log.item_idx, log.rating, log.ts)
     return TrainingSet(
         log=log,
+        rows=rows,
         liked=rows & positive,
         indptr=pairs.indptr,
         item_idx=item_idx,

@@ -62,7 +62,8 @@ class BlendSettings(Section):
                 check_params(name, params)
             except ConfigError as error:
                 raise ValueError(f"{name}: {error}") from error
-        return value
+        # Weights and features go by place, and a table of settings has no order to be relied on.
+        return dict(sorted(value.items()))
 
 
 class Blend(BlockModel):
@@ -100,8 +101,7 @@ class Blend(BlockModel):
                 progress=_part(progress, name, number, len(names)),
             )
             self.parts[name], found[name] = model, history.best_epoch
-        self.known_users = np.logical_or.reduce([m.known_users for m in self.parts.values()])
-        self.known_items = np.logical_or.reduce([m.known_items for m in self.parts.values()])
+        self._know(self.parts.values())
         self.reranker = None
         if self.settings.rerank:
             self.facts = Facts.of(train)
@@ -110,21 +110,39 @@ class Blend(BlockModel):
                 self.reranker = Reranker.of(self.choices["reranker"])
             given = self.choices.get("weights", dict.fromkeys(names, 1 / len(names)))
             self.weights = np.array([given[name] for name in names], dtype=np.float32)
+            self._know(self._with_a_say())
+            progress(1.0, self._told("" if self.reranker is None else "reranked"))
             return CLOSED_FORM
         judged = Judged.of(train, validation, self.known_users, self.settings.judged_users)
         self.weights = best_weights(judged, len(names), self._scaled)
         weights = dict(zip(names, self.weights.tolist(), strict=True))
         self.choices = {"weights": weights, "epochs": found}
-        shown = "weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+        told = ""
         if self.settings.rerank:
             self.reranker, told = choose(
                 judged, self._candidates_of_all, seed=self.seed, threads=self.threads
             )
-            shown = f"{shown}; {told}"
             if self.reranker is not None:
                 self.choices["reranker"] = self.reranker.plain()
-        progress(1.0, shown)
+        self._know(self._with_a_say())
+        progress(1.0, self._told(told))
         return History((), 1, "ndcg@10")
+
+    def _know(self, parts: Iterable[Model]) -> None:
+        """Know the users and the items that one of some models knows."""
+        users, items = zip(*((part.known_users, part.known_items) for part in parts), strict=True)
+        self.known_users, self.known_items = (np.logical_or.reduce(each) for each in (users, items))
+
+    def _with_a_say(self) -> list[Model]:
+        """Return the models that a list follows: a weight of 0 is no opinion, but to a reranker."""
+        every = zip(self.parts.values(), self.weights, strict=True)
+        return [part for part, weight in every if weight > 0 or self.reranker is not None]
+
+    def _told(self, reranked: str) -> str:
+        """Return the weights in words, and what there is to say of a reranker."""
+        every = zip(self.parts, self.weights, strict=True)
+        weights = ", ".join(f"{name} {weight:.2f}" for name, weight in every)
+        return "; ".join(filter(None, (f"weights: {weights}", reranked)))
 
     def score_block(self, user_idx: Int32Array) -> Float32Array:
         """Return the weighted sum of the models' scaled scores, the best of them in a new order."""

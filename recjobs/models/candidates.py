@@ -39,7 +39,9 @@ class Facts:
         first = np.full(train.n_items, end)
         np.minimum.at(first, train.item_idx, train.ts)
         age = np.log1p((end - first) / MICROSECONDS_PER_DAY)
-        items = np.column_stack([np.log1p(count), late.shares[-1], age]).astype(np.float32)
+        # One column of 0 where there are too few times to tell; the reranker expects all.
+        shares = np.broadcast_to(late.shares[-1], (train.n_items, len(_HALF_LIVES)))
+        items = np.column_stack([np.log1p(count), shares, age]).astype(np.float32)
         return cls(items, np.diff(train.indptr).astype(np.int32))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from scipy.stats import rankdata
 
 from recjobs.dataset import Float32Array
 
@@ -20,10 +21,9 @@ def _standard(scores: Float32Array) -> Float32Array:
 
 
 def _by_rank(scores: Float32Array) -> Float32Array:
-    order = np.argsort(-scores, axis=1, kind="stable")
-    ranks = np.empty_like(scores)
-    np.put_along_axis(ranks, order, np.arange(scores.shape[1], dtype=np.float32)[None], axis=1)
-    found: Float32Array = np.float32(1) / (_RANK_OFFSET + 1 + ranks)
+    # Equal scores have the last of their ranks: what a model has no opinion on is no favourite.
+    ranks = rankdata(-scores, method="max", axis=1).astype(np.float32)
+    found: Float32Array = np.float32(1) / (_RANK_OFFSET + ranks)
     return found
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from logs import NAN
 from recjobs import models
 from recjobs.cli import main
 from stub_models import STUBS, Stub, item_known, score_of, user_known
@@ -349,6 +350,14 @@ def test_a_sequence_model_refuses_null_times(files: Files) -> None:
     assert files.run("scored", "full")[0] == 0
 
 
+def test_no_number_is_no_time(files: Files) -> None:
+    files.put("train", [(1, 1, None, 1.0), (1, 2, None, NAN), (2, 1, None, 3.0)])
+    files.put("test", [(2, 2, None, None)])
+    code, error = files.run("ordered", "full")
+    assert code == 3
+    assert "1 nulls in 3 rows" in error["message"]
+
+
 def test_so_does_a_blend_with_one(files: Files) -> None:
     files.put("train", [(1, 5, None, 20), (1, 4, None, None), (2, 5, None, 20)])
     files.put("test", [(1, 6, None, 1)])
@@ -491,6 +500,7 @@ GOOD = [(1, 1, 4.0, 1), (1, 2, 3.0, 2), (2, 1, 5.0, 1)]
         ({"rows": [(1.5, 2)], "names": ["user_id", "item_id"]}, ["scored", "full"], 3, "double"),
         ({"rows": [(1, None), (2, 2)], "names": ["user_id", "item_id"]}, ["scored", "full"], 3,
          "no nulls"),
+        ({"train": [(1, 1, None, 1)]}, ["rated", "rating"], 3, "no rating in 1 rows"),
         ({"rows": [GOOD[0]]}, ["scored", "full"], 3, "leaves nothing to judge by"),
         ({"rows": [(1, 2, None, 1), (2, 2, 3.0, 1)]}, ["rated", "rating"], 3, "1 nulls in 2"),
     ],
@@ -498,7 +508,7 @@ GOOD = [(1, 1, 4.0, 1), (1, 2, 3.0, 2), (2, 1, 5.0, 1)]
 def test_what_is_refused(
     files: Files, change: dict[str, Any], words: list[str], code: int, message: str
 ) -> None:
-    files.put("train", GOOD)
+    files.put("train", change.get("train", GOOD))
     files.put("test", change.get("rows", [(2, 2, 4.0, 1)]), *change.get("names", ()))
     path = files.folder / "test.parquet"
     if "text" in change:

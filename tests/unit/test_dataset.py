@@ -183,12 +183,12 @@ def test_an_unknown_rule_of_seen_items_is_refused() -> None:
 
 
 def test_the_last_rating_counts() -> None:
-    log = log_of([(1, 1, 1, 5.0), (1, 1, 2, 2.0), (1, 2, 1, 2.0), (1, 2, 2, 5.0)])
+    log = log_of([(1, 1, 1, 5.0), (1, 1, 2, 2.0), (1, 2, 1, 2.5), (1, 2, 2, 4.0)])
     train = training_set(log, every(log), 3 * DAY, FeedbackSettings(positive_at=4.0))
-    assert train.rating.tolist() == [2.0, 5.0]
+    assert train.rating.tolist() == [2.0, 4.0]
     assert train.positive.tolist() == [False, True]
     assert train.weight.tolist() == [0.0, 1.0]
-    assert train.rating_range == (2.0, 5.0)
+    assert train.rating_range == (2.0, 5.0)  # of all rows
     assert train.history.tolist() == [2]
 
 

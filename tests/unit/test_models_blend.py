@@ -13,6 +13,7 @@ from recjobs.config import FeedbackSettings
 from recjobs.dataset import Interactions, TrainingSet, training_set
 from recjobs.errors import ConfigError
 from recjobs.models.blend import Blend, BlendSettings
+from recjobs.models.comparable import SCALES
 
 AS_OF = 400 * 86_400_000_000
 PARTS = {"ease": {"l2": 1.0}, "popular": {}}
@@ -69,9 +70,9 @@ def test_a_rank_counts_by_its_place() -> None:
     users = np.arange(5, dtype=np.int32)
     ease = model.parts["ease"]
     assert isinstance(ease, models.BlockModel)
-    order = np.argsort(-ease.score_block(users), axis=1, kind="stable")
-    best_first = np.take_along_axis(model.score_block(users), order, axis=1)
-    np.testing.assert_allclose(best_first[0], 1 / (61 + np.arange(train.n_items)), rtol=1e-5)
+    scores = ease.score_block(users)
+    as_good = (scores[:, None, :] >= scores[:, :, None]).sum(axis=2)  # the last rank of equals
+    np.testing.assert_allclose(model.score_block(users), 1 / (60 + as_good), rtol=1e-5)
 
 
 def test_the_better_model_weighs_more_and_a_refit_takes_the_weights_over(tmp_path: Path) -> None:
@@ -116,3 +117,35 @@ def test_ratings_are_not_blended() -> None:
     train = training_set(log, every(log), AS_OF, FeedbackSettings(kind="explicit"))
     with pytest.raises(ConfigError, match="for ratings choose mf or ncf"):
         blend().fit(train)
+
+
+def test_the_order_of_the_models_does_not_matter(tmp_path: Path) -> None:
+    train, validation = sets(groups())
+    users = np.arange(train.n_users, dtype=np.int32)
+    found = []
+    for parts in (PARTS, dict(reversed(PARTS.items()))):
+        model = blend(models=parts)
+        model.fit(train, validation=validation)
+        model.save(tmp_path / next(iter(parts)))
+        loaded = models.load("blend", tmp_path / next(iter(parts)))
+        assert isinstance(loaded, Blend)
+        assert loaded.weights[0] > loaded.weights[1]  # of ease
+        found += [model.score_block(users), loaded.score_block(users)]
+    for scores in found[1:]:
+        np.testing.assert_array_equal(scores, found[0])
+
+
+def test_who_is_known_to_a_model_without_a_say_is_not_known() -> None:
+    log = log_of([*((u, i, 0.0, 5.0) for u in range(4) for i in range(3)), (9, 0, 0.0, 1.0)])
+    train = training_set(log, every(log), AS_OF, FeedbackSettings(positive_at=4.0))
+    model = blend()
+    model.choices = {"weights": {"ease": 1.0, "popular": 0.0}, "epochs": {}}
+    model.fit(train, epochs=1)
+    assert model.parts["popular"].known_users.tolist() == [True] * 5
+    assert model.known_users.tolist() == [True] * 4 + [False]
+
+
+def test_no_opinion_is_no_high_rank() -> None:
+    scores = np.array([[0.0, 0.0, 3.0, 0.0, 1.0]], dtype=np.float32)
+    ranks = 1 / SCALES["rank"](scores) - 60
+    np.testing.assert_allclose(ranks, [[5, 5, 1, 5, 2]], rtol=1e-5)

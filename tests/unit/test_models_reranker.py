@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from logs import log_of
+from logs import every, log_of
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import Interactions, SeenItems, TrainingSet, training_set
 from recjobs.models.blend import Blend, BlendSettings
@@ -173,3 +173,10 @@ def test_features_of_a_million_candidates_are_scaled_by_their_mean_and_deviation
     assert learned is not None
     assert learned.mean[0] == pytest.approx(5.4, abs=1e-3)
     assert learned.deviation[0] == pytest.approx(0.2 / 12**0.5, rel=1e-2)
+
+
+@pytest.mark.parametrize("days", [2, 40])
+def test_items_have_as_many_facts_whatever_their_times(days: int) -> None:
+    log = log_of([(user, item, float(user % days)) for user in range(60) for item in range(3)])
+    train = training_set(log, every(log), AS_OF, FeedbackSettings())
+    assert Facts.of(train).items.shape == (3, 6)
