@@ -73,8 +73,8 @@ COMMANDS = (
         "list of ids; I has\nitem_id, and what else it has are features. A null rating is a choice "
         "without one, and each rating\nis a positive unless --set min_rating=4 says which. E and "
         "N are not read before the model is\nfitted. Epochs and a blend's weights are chosen on a "
-        "part of T: each user's last row, or\nwith --set validation=newest the newest rows of all, "
-        "where E is the time after T.",
+        "tenth of T: rows that are each a user's last,\nor with --set validation=newest the newest "
+        "of all, where E is the time after T.",
         _bench,
         config=False,
     ),

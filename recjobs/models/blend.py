@@ -21,17 +21,15 @@ from recjobs.config import PlainValue, Section
 from recjobs.dataset import Float32Array, Int32Array, TrainingSet
 from recjobs.errors import ConfigError
 from recjobs.models import check_params, load, make
-from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, FactorModel, History, Model
+from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, History, Model
 from recjobs.models.blend_weights import best_weights
 from recjobs.models.candidates import Candidates, Facts
-from recjobs.models.comparable import SCALES
+from recjobs.models.comparable import SCALES, scores_of
 from recjobs.models.judged import Judged
 from recjobs.models.relations import ItemRelation
 from recjobs.models.reranker import Reranker
 from recjobs.models.reranker_choice import choose
 from recjobs.progress import Progress, silent
-from recjobs.threads import over_rows
-from recjobs.topn import TILE_USERS
 
 _FACTS: Final = ("items", "history")
 #: Whose scores of all items are in memory at once.
@@ -183,8 +181,9 @@ class Blend(BlockModel):
 
     def relation(self) -> ItemRelation | None:
         """Return how items relate by the model that weighs most, of those that relate them."""
-        order = np.argsort(-self.weights, kind="stable")
-        relations = (list(self.parts.values())[number].relation() for number in order)
+        said, parts = self._with_a_say(), list(self.parts.values())
+        order = (parts[number] for number in np.argsort(-self.weights, kind="stable"))
+        relations = (part.relation() for part in order if part in said)
         return next((relation for relation in relations if relation is not None), None)
 
     def save(self, folder: Path) -> None:
@@ -211,7 +210,7 @@ class Blend(BlockModel):
         if len(rows):
             items = np.flatnonzero(model.known_items)
             # Rows one after another, so that what is summed over a row is in one order.
-            scores = np.take(_scores(model, users[rows]), items, axis=1)
+            scores = np.take(scores_of(model, users[rows]), items, axis=1)
             known = SCALES[self.settings.scale](np.nan_to_num(scores, neginf=0.0))
             full = np.repeat(known.min(axis=1, keepdims=True), scaled.shape[1], axis=1)
             full[:, items] = known
@@ -238,21 +237,3 @@ def _part(progress: Progress, name: str, number: int, of: int) -> Progress:
         progress((number + done) / of, f"{name}: {note}")
 
     return report
-
-
-def _scores(model: Model, users: Int32Array) -> Float32Array:
-    if isinstance(model, BlockModel):
-        return model.score_block(users)
-    if not isinstance(model, FactorModel):
-        raise TypeError(f"model {model.name}: expected factors or scores of a block")
-    user_vectors, item_vectors = model.factors()
-    scores = np.empty((len(users), len(item_vectors)), dtype=np.float32)
-
-    def work(rows: slice) -> None:
-        # Of one shape, so that a user's scores are the same bits in any block.
-        left = np.zeros((TILE_USERS, user_vectors.shape[1]), dtype=np.float32)
-        left[: rows.stop - rows.start] = user_vectors[users[rows]]
-        scores[rows] = (left @ item_vectors.T)[: rows.stop - rows.start]
-
-    over_rows(work, len(users), TILE_USERS)
-    return scores

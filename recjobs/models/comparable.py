@@ -7,10 +7,32 @@ from typing import Final
 import numpy as np
 from scipy.stats import rankdata
 
-from recjobs.dataset import Float32Array
+from recjobs.dataset import Float32Array, Int32Array
+from recjobs.models.base import BlockModel, FactorModel, Model
+from recjobs.threads import over_rows
+from recjobs.topn import TILE_USERS
 
 #: What a rank is added to: the constant of Cormack, Clarke and Buettcher.
 _RANK_OFFSET: Final = 60
+
+
+def scores_of(model: Model, users: Int32Array) -> Float32Array:
+    """Return any model's scores of all items, float32 ``(b, n_items)``."""
+    if isinstance(model, BlockModel):
+        return model.score_block(users)
+    if not isinstance(model, FactorModel):
+        raise TypeError(f"model {model.name}: expected factors or scores of a block")
+    user_vectors, item_vectors = model.factors()
+    scores = np.empty((len(users), len(item_vectors)), dtype=np.float32)
+
+    def work(rows: slice) -> None:
+        # Of one shape, so that a user's scores are the same bits in any block.
+        left = np.zeros((TILE_USERS, user_vectors.shape[1]), dtype=np.float32)
+        left[: rows.stop - rows.start] = user_vectors[users[rows]]
+        scores[rows] = (left @ item_vectors.T)[: rows.stop - rows.start]
+
+    over_rows(work, len(users), TILE_USERS)
+    return scores
 
 
 def _standard(scores: Float32Array) -> Float32Array:

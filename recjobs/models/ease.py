@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 import numpy as np
-import psutil
 from pydantic import Field
 from scipy import sparse
 
@@ -28,6 +27,7 @@ from recjobs.models.base import (
     known_of,
     strengths,
 )
+from recjobs.models.free_memory import free_memory
 from recjobs.models.gram import each_gram_rows
 from recjobs.models.relations import DenseItemItem
 from recjobs.progress import Progress, silent
@@ -69,7 +69,7 @@ class Ease(BlockModel):
         history = strengths(train)
         self.known_users, self.known_items = known_of(history)
         item_of = np.flatnonzero(self.known_items).astype(np.int32)
-        require_memory(len(item_of), psutil.virtual_memory().available)
+        require_memory(len(item_of), free_memory())
         history = history[:, item_of]
         history.indptr = history.indptr.astype(np.int64)
         gram = np.empty((len(item_of), len(item_of)), dtype=np.float32)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 import numpy as np
-import psutil
 from pydantic import Field
 from scipy import sparse
 
@@ -22,6 +21,7 @@ from recjobs.config import Section
 from recjobs.dataset import Float32Array, Int32Array, TrainingSet
 from recjobs.errors import ConfigError
 from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, History, known_of, strengths
+from recjobs.models.free_memory import free_memory
 from recjobs.models.gram import sparse_gram
 from recjobs.models.low_rank import LowRankItemItem
 from recjobs.progress import Progress, silent
@@ -67,7 +67,7 @@ class GraphFilter(BlockModel):
         """
         train.require_rows()
         history = strengths(train)
-        require_memory(history, psutil.virtual_memory().available)
+        require_memory(history, free_memory())
         self.known_users, self.known_items = known_of(history)
         of_user, of_item = (
             np.sqrt(np.asarray(history.sum(axis=axis, dtype=np.float64)).ravel()) for axis in (1, 0)

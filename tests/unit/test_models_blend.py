@@ -149,3 +149,12 @@ def test_no_opinion_is_no_high_rank() -> None:
     scores = np.array([[0.0, 0.0, 3.0, 0.0, 1.0]], dtype=np.float32)
     ranks = 1 / SCALES["rank"](scores) - 60
     np.testing.assert_allclose(ranks, [[5, 5, 1, 5, 2]], rtol=1e-5)
+
+
+def test_reasons_are_of_a_model_with_a_say() -> None:
+    train, _ = sets(groups())
+    for weight, related in ((0.1, True), (0.0, False)):
+        model = blend()
+        model.choices = {"weights": {"ease": weight, "popular": 1 - weight}, "epochs": {}}
+        model.fit(train, epochs=1)
+        assert (model.relation() is not None) == related
