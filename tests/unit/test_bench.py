@@ -530,6 +530,10 @@ def test_negatives_are_one_list_for_each_user(files: Files) -> None:
         code, error = files.run("scored", "sampled")
         assert code == 3
         assert "one row for each user of E" in error["message"]
+    files.put("negatives", [(2, None)], "user_id", "negatives", negatives=pa.list_(pa.int64()))
+    code, error = files.run("scored", "sampled")
+    assert code == 3
+    assert "a list in every row. Received: 1 nulls" in error["message"]
 
 
 def test_an_unknown_word_exits_as_wrong_settings_do(files: Files) -> None:
