@@ -132,9 +132,12 @@ class Blend(BlockModel):
         self.known_users, self.known_items = (np.logical_or.reduce(each) for each in (users, items))
 
     def _with_a_say(self) -> list[Model]:
-        """Return the models that a list follows: a weight of 0 is no opinion, but to a reranker."""
-        every = zip(self.parts.values(), self.weights, strict=True)
-        return [part for part, weight in every if weight > 0 or self.reranker is not None]
+        """Return the models that a list follows, the heaviest first.
+
+        A weight of 0 is no opinion, but to a reranker.
+        """
+        parts, order = list(self.parts.values()), np.argsort(-self.weights, kind="stable")
+        return [parts[n] for n in order if self.weights[n] > 0 or self.reranker is not None]
 
     def _told(self, reranked: str) -> str:
         """Return the weights in words, and what there is to say of a reranker."""
@@ -181,9 +184,7 @@ class Blend(BlockModel):
 
     def relation(self) -> ItemRelation | None:
         """Return how items relate by the model that weighs most, of those that relate them."""
-        said, parts = self._with_a_say(), list(self.parts.values())
-        order = (parts[number] for number in np.argsort(-self.weights, kind="stable"))
-        relations = (part.relation() for part in order if part in said)
+        relations = (part.relation() for part in self._with_a_say())
         return next((relation for relation in relations if relation is not None), None)
 
     def save(self, folder: Path) -> None:
