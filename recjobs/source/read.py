@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from threading import Lock
+from dataclasses import dataclass
+from threading import Event, Lock
 from typing import Final
 
 import psycopg2
@@ -41,6 +42,7 @@ _CONFLICTS: Final = (
 _LOCK_SECONDS: Final = 5.0
 _ATTEMPTS: Final = 5
 _FIRST_PAUSE_SECONDS: Final = 1.0
+_CANCEL_SECONDS: Final = 0.1
 
 
 class _ReplayConflict(DatabaseError):
@@ -94,6 +96,14 @@ def _read_once(
     return tables
 
 
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """One of two sessions at once, and whether its part is over, read or failed."""
+
+    connection: db.PgConnection
+    over: Event
+
+
 class _Reading:
     """Reads by one session, or by two at once.
 
@@ -116,33 +126,40 @@ class _Reading:
         ids = {name: Codes() for name in (USER_ID, ITEM_ID)}
         if second is None or len(texts) == 1:
             return _table(self._read(first, texts, ids, self._progress), ids)
+        one, other = _Session(first, Event()), _Session(second, Event())
         with ThreadPoolExecutor(1) as pool:
-            others = pool.submit(self._part, second, texts[1:], ids, silent, first)
-            batches = self._part(first, texts[:1], ids, self._progress, second)
+            others = pool.submit(self._part, other, texts[1:], ids, silent, one)
+            batches = self._part(one, texts[:1], ids, self._progress, other)
             try:
                 return _table(batches + others.result(), ids)
             except BaseException as error:  # an interrupt, while it was waited for
-                raise self._failed(error, second) from None
+                raise self._failed(error, other) from None
 
     def _part(
         self,
-        connection: db.PgConnection,
+        own: _Session,
         texts: Sequence[str],
         ids: Mapping[str, Codes],
         progress: Progress,
-        other: db.PgConnection,
+        other: _Session,
     ) -> list[pa.RecordBatch]:
         try:
-            return self._read(connection, texts, ids, progress)
+            try:
+                return self._read(own.connection, texts, ids, progress)
+            finally:
+                own.over.set()
         except BaseException as error:
             raise self._failed(error, other) from None
 
-    def _failed(self, error: BaseException, other: db.PgConnection) -> BaseException:
+    def _failed(self, error: BaseException, other: _Session) -> BaseException:
         """End the other session's part too, and return what failed first."""
         with self._lock:
             self._failure = self._failure or error
-        with suppress(psycopg2.Error):  # it may have ended
-            other.cancel()
+        while not other.over.is_set():
+            with suppress(psycopg2.Error):
+                other.connection.cancel()
+            # Lost where it came between two statements: asked for again until the part is over.
+            other.over.wait(_CANCEL_SECONDS)
         return self._failure
 
     def _read(
