@@ -154,7 +154,7 @@ class Job:
         folder = RunFolder(run.artifacts, run.run_id)
         if not folder.finished("score"):
             folder = self.artifacts(run)
-        with self.store.lease(run.run_id, HOLDER, 30):
+        with self.store.lease(run.run_id, HOLDER, 600):
             summary = publish.publish(self.dsn, self.settings(**sections), run, folder)
         self.store.update(run.run_id, status="stored")
         self.store.release(run.run_id)

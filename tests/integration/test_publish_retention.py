@@ -158,7 +158,7 @@ def test_sweeping_leaves_a_run_at_work_alone(job: Job) -> None:
     at_work, left = job.open(2), job.open(3)
     for run in (at_work, left):
         job.rows(f"create table recs.top_n_load_{run.run_id} (like recs.top_n_list)")
-    with job.store.lease(at_work.run_id, "test:0", 30):
+    with job.store.lease(at_work.run_id, "test:0", 600):
         assert sweep.sweep(Where(job.dsn, job.schema)) == []
     assert job.partitions()[""] == [f"top_n_load_{at_work.run_id}"]
 
