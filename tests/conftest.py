@@ -13,12 +13,15 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from servers import PLAIN, Server, embedded, system, system_binaries
 
-# A slow machine is no failure: what a test may take is pytest-timeout's business.
-settings.register_profile("recjobs", deadline=None)
+# A slow machine is no failure: what a test may take is pytest-timeout's business. Nor is chance:
+# the same examples are drawn each time.
+settings.register_profile(
+    "recjobs", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("recjobs")
 
 

@@ -12,7 +12,7 @@ from recjobs.dataset import SeenItems
 from recjobs.models.ncf import NcfSettings
 from recjobs.models.ncf_filter import Filter
 from recjobs.models.ncf_network import Scorer, build_network
-from recjobs.models.training import import_keras
+from recjobs.models.training import start_keras
 from recjobs.topn import top_n_of_scores
 
 
@@ -20,7 +20,7 @@ from recjobs.topn import top_n_of_scores
 def test_all_pairs_are_what_keras_predicts(
     hidden: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, keras = import_keras()
+    _, keras = start_keras(1, 2)
     n_users, n_items = 40, 131
     network = build_network(
         keras, n_users, n_items, NcfSettings(embedding_dim=9, hidden=hidden, dropout=0.5), seed=1

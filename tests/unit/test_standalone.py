@@ -92,7 +92,10 @@ def test_stops_nothing_where_nothing_runs(tmp_path: Path) -> None:
     assert standalone.halt(tmp_path / "airflow") is False
 
 
-def test_stops_the_process_and_all_that_it_started(tmp_path: Path) -> None:
+def test_stops_the_process_and_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standalone, "_STOP_SECONDS", 300)
     home = tmp_path / "airflow"
     home.mkdir()
     child = "import os; print(os.getpid(), flush=True); input()"
