@@ -45,7 +45,7 @@ class MfSettings(Section):
     """Hyperparameters of `MatrixFactorization`."""
 
     embedding_dim: int = Field(default=64, ge=1)
-    #: Adam's; ratings: of plain descent, and falls by 7% per epoch; default: 0.005, and 0.025
+    #: Adam's; ratings: of plain descent, and falls by 7% per epoch; default: 0.005, and 0.04
     learning_rate: float | None = Field(default=None, gt=0)
     batch_size: int | None = Field(default=None, ge=1)  #: interactions; default: by the data
     #: the most; early stopping finds how many; default: 30, and 40 for ratings

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,11 +26,13 @@ from recjobs.models.warm import Start, moved
 if TYPE_CHECKING:
     from recjobs.models.mf import MfSettings
 
-#: Where the settings leave it open.
-_LEARNING_RATE: Final = 0.025
+#: Where the settings leave them open.
+_LEARNING_RATE: Final = 0.04
 _L2: Final = 0.09
 #: On the biases, per interaction.
 _BIAS_L2: Final = 0.05
+#: The biases' share of the learning rate: what vectors can say too, they should learn to say.
+_BIAS_RATE: Final = 0.5
 #: What is left of the learning rate after an epoch.
 _DECAY: Final = 0.93
 #: Ratings of one row in a batch: at the first learning rate, more could overshoot.
@@ -62,15 +65,18 @@ class RatingsTrainer:
         starts = range(seed, seed + averaged)
         l2 = _L2 if settings.l2 is None else settings.l2
         self._epoch = _epoch(tf, l2, ratings.size)
-        self._fits = [_Fit(keras, train, settings, start) for start in starts]
+        self._rate = settings.learning_rate or _LEARNING_RATE
+        self._fits = [_Fit(keras, self._sets, settings.embedding_dim, start) for start in starts]
 
     def run_epoch(self, number: int) -> float:
         """Train one epoch and return the mean loss."""
         with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(lambda fit: fit.begin(number, self._sets), self._fits))
+            sides = product(self._fits, enumerate(self._sets))
+            list(pool.map(lambda side: side[0].expect(*side[1]), sides))
         user, item, centred = self._ratings.shuffled()
         rating = centred / np.float32(self._ratings.spread)
-        losses = [float(self._epoch(*fit.state(), user, item, rating)) for fit in self._fits]
+        rate = np.float32(self._rate * _DECAY ** (number - 1))
+        losses = [float(self._epoch(*fit.state(), rate, user, item, rating)) for fit in self._fits]
         return float(np.mean(losses)) / len(user)
 
     def start_from(self, start: Start) -> None:
@@ -133,43 +139,33 @@ class RatingsTrainer:
 class _Fit:
     """One factorization: its weights, and what they are drawn to."""
 
-    def __init__(self, keras: Any, train: TrainingSet, settings: MfSettings, seed: int) -> None:
-        # Two initializers: one would give both sides the same numbers.
-        users, items = (
-            keras.layers.Embedding(
-                count,
-                settings.embedding_dim,
-                keras.initializers.RandomNormal(stddev=_SMALL, seed=2 * seed + side),
-            )
-            for side, count in enumerate((train.n_users, train.n_items))
-        )
-        for layer in (users, items):
-            layer.build()
-        user_bias = keras.Variable(np.zeros(train.n_users, dtype=np.float32))
-        item_bias = keras.Variable(np.zeros(train.n_items, dtype=np.float32))
-        self._variables = [users.embeddings, user_bias, items.embeddings, item_bias]
+    def __init__(self, keras: Any, sets: list[RatedSets], dim: int, seed: int) -> None:
+        self._variables: list[Any] = []
+        self._expected: list[Any] = []
+        for number, side in enumerate(sets):
+            # An initializer each: one would give both sides the same numbers.
+            normal = keras.initializers.RandomNormal(stddev=_SMALL, seed=2 * seed + number)
+            vectors = keras.layers.Embedding(side.n_rows, dim, normal)
+            vectors.build()
+            bias = keras.Variable(np.zeros(side.n_rows, dtype=np.float32))
+            self._variables += [vectors.embeddings, bias]
+            zeros = np.zeros((side.n_rows, dim), dtype=np.float32)
+            self._expected.append(keras.Variable(zeros, trainable=False))
         self.weights = Weights(self._variables)
-        shapes = [layer.embeddings.shape for layer in (users, items)]
-        self._expected = [
-            keras.Variable(np.zeros(shape, dtype=np.float32), trainable=False) for shape in shapes
-        ]
-        self._of_sets = [np.zeros(shape, dtype=np.float32) for shape in reversed(shapes)]
-        self._first_rate = self._rate = settings.learning_rate or _LEARNING_RATE
+        self._fitted = [side.start(dim) for side in sets]
 
-    def begin(self, number: int, sets: list[RatedSets]) -> None:
-        """Set the learning rate of an epoch, and what its vectors are drawn to."""
-        self._rate = self._first_rate * _DECAY ** (number - 1)
-        users, _, items, _ = self.weights.arrays()
-        for side, vectors in enumerate((users, items)):
-            self._of_sets[side] = sets[side].fitted(vectors, self._of_sets[side])
-            self._expected[side].assign(sets[side].expected(self._of_sets[side]))
+    def expect(self, number: int, side: RatedSets) -> None:
+        """Set what the vectors of a side are drawn to."""
+        vectors = self._variables[2 * number].numpy()
+        self._fitted[number] = side.fitted(vectors, self._fitted[number])
+        self._expected[number].assign(self._fitted[number][1])
 
-    def state(self) -> tuple[list[Any], list[Any], Any]:
-        """Return the variables, what the vectors are drawn to, and the learning rate."""
+    def state(self) -> tuple[list[Any], list[Any]]:
+        """Return the variables, and what the vectors are drawn to."""
         variables, expected = (
             [variable.value for variable in each] for each in (self._variables, self._expected)
         )
-        return variables, expected, np.float32(self._rate)
+        return variables, expected
 
 
 def _epoch(tf: Any, l2: float, size: int) -> Callable[..., Any]:
@@ -190,9 +186,9 @@ def _epoch(tf: Any, l2: float, size: int) -> Callable[..., Any]:
         each = tf.expand_dims(error, 1)
         gradients = (
             each * q + l2 * p_far,
-            error + _BIAS_L2 * user_bias,
+            _BIAS_RATE * (error + _BIAS_L2 * user_bias),
             each * p + l2 * q_far,
-            error + _BIAS_L2 * item_bias,
+            _BIAS_RATE * (error + _BIAS_L2 * item_bias),
         )
         for variable, gradient, place in zip(variables, gradients, places, strict=True):
             variable.scatter_sub(tf.IndexedSlices(rate * gradient, place))

@@ -44,7 +44,8 @@ class NcfSettings(Section):
     #: after each dense layer, while training; default: none, and 0.5 for ratings
     dropout: float | None = Field(default=None, ge=0, lt=1)
     l2: float = Field(default=0.03, ge=0)  #: on the embeddings, per interaction
-    learning_rate: float = Field(default=0.003, gt=0)  #: Adam's
+    #: Adam's; default: 0.003, and 0.01 for ratings
+    learning_rate: float | None = Field(default=None, gt=0)
     batch_size: int | None = Field(default=None, ge=1)  #: interactions; default: by the data
     epochs: int = Field(default=8, ge=1)  #: the most; early stopping finds how many
     negatives: int = Field(default=64, ge=1)  #: sampled items per batch; implicit feedback only

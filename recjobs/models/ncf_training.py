@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 #: What is left of the learning rate after an epoch on ratings: later epochs would overfit at it.
 _DECAY: Final = 0.5
-#: On ratings, where the settings leave it open.
+#: On ratings, where the settings leave them open.
 _DROPOUT: Final = 0.5
+_RATINGS_RATE: Final = 0.01
+#: On implicit feedback, where they do.
+_RATE: Final = 0.003
 #: Layers with a row per user or item, beside that of the items' biases.
 _ROWS: Final = ("user", "item", "user_bias")
 
@@ -97,7 +100,7 @@ class NcfRatingsTrainer(_Trainer):
     ) -> None:
         tf, keras = start_keras(seed, threads)
         super().__init__(keras, train, settings, seed)
-        self._rate = settings.learning_rate
+        self._rate = settings.learning_rate or _RATINGS_RATE
         self._ratings = Ratings(train, settings.batch_size, seed)
         self.known_users, self.known_items = self._ratings.known_users, self._ratings.known_items
         self._constant = self._ratings.mean
@@ -144,7 +147,7 @@ class NcfSoftmaxTrainer(_Trainer):
         variables = [*learned, share_weight]
         self._share_weight = share_weight
         self._weights = Weights(variables)
-        optimizer = keras.optimizers.Adam(settings.learning_rate)
+        optimizer = keras.optimizers.Adam(settings.learning_rate or _RATE)
         self._step = _softmax_step(tf, optimizer, self._network, variables, groups, settings.l2)
 
     def run_epoch(self, number: int) -> float:

@@ -20,6 +20,11 @@ from recjobs.dataset import Float32Array, Int32Array
 _RIDGE: Final = 3.0
 #: Of conjugate gradients, from the solution before.
 _STEPS: Final = 2
+#: Where there is nothing left to do, lengths are 0.
+_TINY: Final = np.float32(1e-30)
+
+#: Y, float32 ``(n_others, dim)``, and Z, float32 ``(n_rows, dim)``.
+Fitted = tuple[Float32Array, Float32Array]
 
 
 class RatedSets:
@@ -34,28 +39,31 @@ class RatedSets:
     def __init__(self, row: Int32Array, other: Int32Array, shape: tuple[int, int]) -> None:
         count = np.maximum(np.bincount(row, minlength=shape[0]), 1)
         share = (1 / np.sqrt(count[row])).astype(np.float32)
+        self.n_rows = shape[0]
         self._sets = sparse.csr_matrix((share, (row, other)), shape=shape)
         self._of_others = self._sets.T.tocsr()
 
-    def expected(self, weights: Float32Array) -> Float32Array:
-        """Return Z ``(n_rows, dim)`` for Y ``(n_others, dim)``, float32."""
-        z: Float32Array = self._sets @ weights
-        return z
+    def start(self, dim: int) -> Fitted:
+        """Return a Y and a Z of zeros."""
+        n_rows, n_others = self._sets.shape
+        return np.zeros((n_others, dim), np.float32), np.zeros((n_rows, dim), np.float32)
 
-    def fitted(self, vectors: Float32Array, weights: Float32Array) -> Float32Array:
-        """Return a better Y: nearer to the regression's.
+    def fitted(self, vectors: Float32Array, fitted: Fitted) -> Fitted:
+        """Return a better Y, nearer to the regression's, and its Z.
 
         Args:
             vectors: P, float32 ``(n_rows, dim)``.
-            weights: Y to begin with, float32 ``(n_others, dim)``.
+            fitted: To begin with.
         """
-        left = self._of_others @ (vectors - self._sets @ weights) - _RIDGE * weights
-        step, length = left, (left * left).sum(axis=0)
+        weights, expected = fitted
+        step, length = np.zeros_like(weights), np.ones(weights.shape[1], dtype=np.float32)
         for _ in range(_STEPS):
-            curved = self._of_others @ (self._sets @ step) + _RIDGE * step
-            far = length / np.maximum((step * curved).sum(axis=0), np.float32(1e-30))
-            weights = weights + far * step
-            left = left - far * curved
+            left = self._of_others @ (vectors - expected) - _RIDGE * weights
             before, length = length, (left * left).sum(axis=0)
-            step = left + length / np.maximum(before, np.float32(1e-30)) * step
-        return weights
+            step = left + length / np.maximum(before, _TINY) * step
+            moved = self._sets @ step
+            curved = (moved * moved).sum(axis=0) + _RIDGE * (step * step).sum(axis=0)
+            far = length / np.maximum(curved, _TINY)
+            weights = weights + far * step
+            expected = expected + far * moved
+        return weights, expected

@@ -12,7 +12,7 @@ class Ratings:
 
     Args:
         train: With at least one rating of a trained user.
-        batch_size: Ratings in a batch; None: a 128th of them, at least 256 and at most
+        batch_size: Ratings in a batch; None: a 64th of them, at least 256 and at most
             8,192.
         seed: Of the order.
         at_once: Where given, a default batch holds at most 4,096 ratings, and no more than so many
@@ -61,7 +61,7 @@ class Ratings:
         return np.resize(user, shape), np.resize(item, shape), np.resize(centred, shape)
 
     def _default_size(self, at_once: int | None) -> int:
-        size = len(self.user) // 128
+        size = len(self.user) // 64
         if at_once is None:
             return int(np.clip(size, 256, 8192))
         most = max(np.bincount(self.user).max(), np.bincount(self.item).max())
