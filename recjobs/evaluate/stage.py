@@ -23,14 +23,7 @@ from recjobs.evaluate.champion import Champion, champion_lists, refusal
 from recjobs.evaluate.holdout import Holdout, holdout
 from recjobs.evaluate.ranking import ranked
 from recjobs.evaluate.ratings import rating_rows
-from recjobs.evaluate.table import (
-    SCHEMA,
-    Row,
-    accuracy,
-    differences,
-    exposure_rows,
-    ranking_rows,
-)
+from recjobs.evaluate.table import SCHEMA, Row, rows_of
 from recjobs.evaluate.tradeoff import tradeoff
 from recjobs.fallback import Fallback
 from recjobs.files import write_json
@@ -82,8 +75,7 @@ def evaluate(
     bootstrap = Bootstrap(
         settings.evaluate.bootstrap, settings.evaluate.confidence, settings.job.seed
     )
-    values = {name: accuracy(judged, each) for name, each in lists.items()}
-    rows = ranking_rows(judged, values, bootstrap) + exposure_rows(judged, lists, bootstrap)
+    rows, differences = rows_of(judged, model.name, lists, bootstrap)
     if isinstance(model, RatingModel) and settings.feedback.kind == "explicit":
         rows += rating_rows(model.name, model, judged, bootstrap)
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out.folder / "metrics.parquet")
@@ -92,7 +84,7 @@ def evaluate(
         "users": {name: int(members.sum()) for name, members in judged.segments.items()},
         "drawn_from": judged.drawn_from,
         "no_champion": None if champion else no_champion,
-        "differences": differences(judged, model.name, values, bootstrap),
+        "differences": differences,
     }
     write_json(out.folder / "differences.json", found)
     if rerank:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +29,9 @@ SCHEMA: Final = pa.schema(
     ]
 )
 
+#: The segments that the gate reads differences of.
+_GATED: Final = ("known", "all")
+
 Row = dict[str, Any]
 
 
@@ -44,89 +48,99 @@ def accuracy(judged: Holdout, lists: Int32Array) -> Float64Array:
     )
 
 
-def ranking_rows(
-    judged: Holdout, values: Mapping[str, Float64Array], bootstrap: Bootstrap
-) -> list[Row]:
-    """Return every model's ranking metrics with intervals, by segment; an empty one has none.
+def rows_of(
+    judged: Holdout, name: str, lists: Mapping[str, Int32Array], bootstrap: Bootstrap
+) -> tuple[list[Row], list[Row]]:
+    """Return what every model reached, and how one of them differs from each other one.
+
+    Everything is drawn at once, the same users for all of it; an empty segment has no rows.
 
     Args:
         judged: The holdout.
-        values: Of `accuracy`, by model.
-        bootstrap: The draws, the same users for every model.
+        name: Of the model whose differences are wanted, user by user.
+        lists: Of each model, ``(n_judged, n)``.
+        bootstrap: The draws.
+
+    Returns:
+        The rows of ``metrics.parquet``, and those of the differences in the gate's segments.
     """
-    columns = [(name, metric) for name in values for metric in RANKING_METRICS]
-    stacked = np.hstack(list(values.values()))
-    known: dict[bytes, list[Interval]] = {}
+    values = {model: accuracy(judged, each) for model, each in lists.items()}
+    others = [other for other in lists if other != name]
+    popularity = _popularity(judged)
+    exposures = [metrics.mean_popularity(each[:, :10], popularity) for each in lists.values()]
+    stacked = np.hstack(
+        [
+            *values.values(),
+            *(values[name] - values[other] for other in others),
+            np.column_stack(exposures),
+        ]
+    )
     rows: list[Row] = []
+    differences: list[Row] = []
+    for segment, intervals in _by_segment(judged, stacked, bootstrap).items():
+        members, each = judged.segments[segment], iter(intervals)
+        for model, metric in product(lists, RANKING_METRICS):
+            rows.append(row(model, segment, metric, next(each), int(members.sum())))
+        for other, (column, metric) in product(others, enumerate(RANKING_METRICS)):
+            difference = next(each)
+            if segment in _GATED:
+                its = float(values[other][members, column].mean())
+                differences.append(
+                    {
+                        "segment": segment,
+                        "metric": metric,
+                        "against": other,
+                        "challenger": float(values[name][members, column].mean()),
+                        "other": its,
+                        "mean": difference.value,
+                        "low": difference.low,
+                        "high": difference.high,
+                        "relative": difference.value / its if its else None,
+                        "users": int(members.sum()),
+                    }
+                )
+        if segment == "all":
+            rows += _exposure_rows(judged, lists, list(each))
+    return rows, differences
+
+
+def _by_segment(
+    judged: Holdout, values: Float64Array, bootstrap: Bootstrap
+) -> dict[str, list[Interval]]:
+    """Return the mean of each column, ``(n_judged, n_columns)``, over who is in each segment."""
+    # Where nobody is new, say, everyone is known: drawn once.
+    drawn: dict[bytes, list[Interval]] = {}
+    found = {}
     for segment, members in judged.segments.items():
-        if not members.any():
-            continue
-        # Where nobody is new, say, everyone is known: drawn once.
-        who = members.tobytes()
-        if who not in known:
-            known[who] = metrics.mean_interval(stacked[members], bootstrap)
-        for (name, metric), interval in zip(columns, known[who], strict=True):
-            rows.append(row(name, segment, metric, interval, int(members.sum())))
-    return rows
+        if members.any():
+            who = members.tobytes()
+            if who not in drawn:
+                drawn[who] = metrics.mean_interval(values[members], bootstrap)
+            found[segment] = drawn[who]
+    return found
 
 
-def exposure_rows(
-    judged: Holdout, lists: Mapping[str, Int32Array], bootstrap: Bootstrap
-) -> list[Row]:
-    """Return coverage, Gini and mean popularity of the first ten, over everyone who is judged."""
-    if not len(judged.users):
-        return []
+def _popularity(judged: Holdout) -> Float64Array:
+    """Return which share of all users with a history has each item, ``(n_items,)``."""
     train = judged.train
     owners = max(int((train.history > 0).sum()), 1)
-    popularity = np.bincount(train.item_idx, minlength=train.n_items) / owners
-    users = len(judged.users)
-    rows = []
-    for name, each in lists.items():
-        first = each[:, :10]
-        exposed = metrics.exposure(first, train.candidates)
-        mean = metrics.mean_popularity(first, popularity)[:, None]
-        interval = metrics.mean_interval(mean, bootstrap)[0]
-        rows += [
-            row(name, "all", "coverage", metrics.coverage(exposed), users),
-            row(name, "all", "gini", metrics.gini(exposed), users),
-            row(name, "all", "mean_popularity", interval, users),
-        ]
-    return rows
+    share: Float64Array = np.bincount(train.item_idx, minlength=train.n_items) / owners
+    return share
 
 
-def differences(
-    judged: Holdout, name: str, values: Mapping[str, Float64Array], bootstrap: Bootstrap
+def _exposure_rows(
+    judged: Holdout, lists: Mapping[str, Int32Array], popularity: list[Interval]
 ) -> list[Row]:
-    """Return the evaluated model minus each other one, paired by user, for the gate's segments."""
-    others = [other for other in values if other != name]
-    if not others:
-        return []
-    ours = np.hstack([values[name]] * len(others))
-    theirs = np.hstack([values[other] for other in others])
-    columns = [(other, metric) for other in others for metric in RANKING_METRICS]
-    rows: list[Row] = []
-    for segment in ("known", "all"):
-        members = judged.segments[segment]
-        if not members.any():
-            continue
-        mine, its = ours[members], theirs[members]
-        found = metrics.paired_difference(mine, its, bootstrap)
-        means = zip(columns, mine.mean(axis=0), its.mean(axis=0), found, strict=True)
-        for (other, metric), challenger, value, difference in means:
-            rows.append(
-                {
-                    "segment": segment,
-                    "metric": metric,
-                    "against": other,
-                    "challenger": float(challenger),
-                    "other": float(value),
-                    "mean": difference.value,
-                    "low": difference.low,
-                    "high": difference.high,
-                    "relative": difference.value / float(value) if value else None,
-                    "users": len(mine),
-                }
-            )
+    """Return coverage, Gini and mean popularity of the first ten, over everyone who is judged."""
+    rows = []
+    for (name, each), mean in zip(lists.items(), popularity, strict=True):
+        exposed = metrics.exposure(each[:, :10], judged.train.candidates)
+        for metric, value in (
+            ("coverage", metrics.coverage(exposed)),
+            ("gini", metrics.gini(exposed)),
+            ("mean_popularity", mean),
+        ):
+            rows.append(row(name, "all", metric, value, len(judged.users)))
     return rows
 
 

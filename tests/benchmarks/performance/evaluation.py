@@ -18,7 +18,7 @@ from recjobs.config import HoldoutSettings, Settings
 from recjobs.dataset import Int32Array
 from recjobs.evaluate.holdout import Holdout, holdout
 from recjobs.evaluate.ranking import LIST_LENGTH, ranked
-from recjobs.evaluate.table import accuracy, ranking_rows
+from recjobs.evaluate.table import rows_of
 from recjobs.metrics import Bootstrap
 from recjobs.split import split
 
@@ -42,7 +42,7 @@ def compare(shape: Shape, repeats: int) -> list[Row]:
         },
         min(repeats, 3),
     )
-    mine = _ours(judged, lists)["all"]
+    mine = _ours(judged, lists)["all"][: len(METRICS)]
     theirs = [float(_ranx(judged, lists)[metric].mean()) for metric in METRICS]
     apart = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
     note = f"{len(judged.users):,} users, {LIST_LENGTH} places; metrics differ by {apart:.1e}"
@@ -54,7 +54,7 @@ def compare(shape: Shape, repeats: int) -> list[Row]:
 
 def _ours(judged: Holdout, lists: Int32Array) -> dict[str, list[float]]:
     values: dict[str, list[float]] = {}
-    for row in ranking_rows(judged, {"popular": accuracy(judged, lists)}, DRAWS):
+    for row in rows_of(judged, "popular", {"popular": lists}, DRAWS)[0]:
         values.setdefault(row["segment"], []).append(row["value"])
     return values
 
