@@ -44,7 +44,7 @@ bootstrap = 200
 [artifacts]
 root = "artifacts"
 [lease]
-ttl_seconds = 20
+ttl_seconds = 600
 """
 
 

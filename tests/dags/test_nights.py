@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -302,14 +301,17 @@ def test_a_stage_that_lost_the_lease_waits_for_it(
     store = RunStore.of(shop.settings)
     other = pipeline.begin(shop.settings, night(20))
     store.release(other.run_id)
-    run_stage = pipeline.run_stage
+    run_stage, asked = pipeline.run_stage, []
 
     def robbed(settings: Any, run_id: int, stage: str, *rest: Any) -> Any:
+        if stage == "train":
+            asked.append(stage)
+            if len(asked) == 3:
+                store.release(other.run_id)
         state = run_stage(settings, run_id, stage, *rest)
         if stage == "index":
             store.release(run_id)
-            assert store.try_lease(other.run_id, "elsewhere:1", 60)
-            threading.Timer(4, store.release, [other.run_id]).start()
+            assert store.try_lease(other.run_id, "elsewhere:1", 600)
         return state
 
     monkeypatch.setattr(pipeline, "run_stage", robbed)
@@ -326,7 +328,7 @@ def test_the_report_of_an_old_run_neither_waits_for_the_lease_nor_takes_it(shop:
     store = RunStore.of(shop.settings)
     store.release(other.run_id)
     assert pipeline.run_stage(shop.settings, old.run_id, "report") == "done"
-    assert store.try_lease(other.run_id, "elsewhere:1", 1)
+    assert store.try_lease(other.run_id, "elsewhere:1", 600)
 
 
 def instance(dag_run: Any, task: str) -> Any:
@@ -357,7 +359,7 @@ def test_gives_up_waiting_in_time(
     assert dag_run.state == "failed"
     assert states(dag_run)["begin"] == "failed"
     begin = instance(dag_run, "begin")
-    assert (begin.try_number, reschedules(begin) >= 2) == (1, True)
+    assert (begin.try_number, reschedules(begin) >= 1) == (1, True)
     RunStore.of(shop.settings).release(other.run_id)
 
 
