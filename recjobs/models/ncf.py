@@ -2,7 +2,8 @@
 
 Score: w · relu(W2 relu(W1 [p_u, q_i] + b1) + b2) + v · (p_u * q_i) + b + b_u + b_i, with
 embeddings of 50 and dense layers of 128 and 64, fused with the product of the embeddings: the
-dense layers alone are slow to learn who likes what.
+dense layers alone are slow to learn who likes what. ``parts`` leaves one of both away, as He et al.
+compare them: the product alone is their GMF, the dense layers alone their MLP.
 
 **Implicit feedback.** Loss: softmax cross-entropy of each positive against ``negatives`` items
 drawn for each batch, half of them evenly and half by popularity, never stored, with the logQ
@@ -21,7 +22,7 @@ He, Liao, Zhang, Nie, Hu and Chua, "Neural Collaborative Filtering", WWW 2017; Y
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -41,6 +42,8 @@ class NcfSettings(Section):
 
     embedding_dim: int = Field(default=50, ge=1)
     hidden: tuple[int, int] = (128, 64)  #: widths of the dense layers
+    #: what scores: dense layers and product, fused; the product alone; the dense layers alone
+    parts: Literal["neumf", "gmf", "mlp"] = "neumf"
     #: after each dense layer, while training; default: none, and 0.5 for ratings
     dropout: float | None = Field(default=None, ge=0, lt=1)
     l2: float = Field(default=0.03, ge=0)  #: on the embeddings, per interaction

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Users that a thread takes at a time: few, so that a small block keeps all threads busy.
 ROWS: Final = 16
+#: Layers that stay 0, by the setting ``parts``.
+_LEFT_AWAY: Final = {"neumf": (), "gmf": ("first", "second", "output"), "mlp": ("product",)}
 
 
 def build_network(
@@ -55,7 +57,12 @@ def build_network(
     product = layers.Dense(1, use_bias=False, kernel_initializer="ones", name="product")
     parts = [dense("output", 1, None)(x), product(layers.Multiply()([p, q])), *biases]
     score = layers.Add(name="score")(parts)
-    return keras.Model([user, item], score, name="ncf")
+    network = keras.Model([user, item], score, name="ncf")
+    for name in _LEFT_AWAY[settings.parts]:
+        layer = network.get_layer(name)
+        layer.set_weights([np.zeros_like(weights) for weights in layer.get_weights()])
+        layer.trainable = False
+    return network
 
 
 @dataclass(frozen=True)

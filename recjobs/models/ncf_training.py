@@ -216,6 +216,8 @@ def _softmax_step(
 
     def dense(p: Any, q: Any) -> Any:
         """Return the dense layers' score from the two parts of the first one's input."""
+        if not layer("output").trainable:
+            return 0.0  # they are left away: see `NcfSettings.parts`
         x = layer("first_dropout")(tf.nn.relu(p + q), training=True)
         x = layer("second_dropout")(layer("second")(x), training=True)
         return layer("output")(x)[..., 0]
