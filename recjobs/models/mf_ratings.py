@@ -70,14 +70,19 @@ class RatingsTrainer:
 
     def run_epoch(self, number: int) -> float:
         """Train one epoch and return the mean loss."""
-        with ThreadPoolExecutor(self._threads) as pool:
-            sides = product(self._fits, enumerate(self._sets))
-            list(pool.map(lambda side: side[0].expect(*side[1]), sides))
+        if number > 1:  # the first vectors say nothing
+            self._expect()
         user, item, centred = self._ratings.shuffled()
         rating = centred / np.float32(self._ratings.spread)
         rate = np.float32(self._rate * _DECAY ** (number - 1))
         losses = [float(self._epoch(*fit.state(), rate, user, item, rating)) for fit in self._fits]
         return float(np.mean(losses)) / len(user)
+
+    def _expect(self) -> None:
+        """Set what the vectors of each fit are drawn to."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            sides = product(self._fits, enumerate(self._sets))
+            list(pool.map(lambda side: side[0].expect(*side[1]), sides))
 
     def start_from(self, start: Start) -> None:
         """Begin with another average's weights where it has them."""
@@ -102,6 +107,7 @@ class RatingsTrainer:
                     moved(of_items, item_bias, start.items),
                 ]
             )
+        self._expect()
 
     def rest(self) -> Arrays:
         """Return nothing: the vectors tell all; see `Model.rest`."""
@@ -142,15 +148,12 @@ class _Fit:
     def __init__(self, keras: Any, sets: list[RatedSets], dim: int, seed: int) -> None:
         self._variables: list[Any] = []
         self._expected: list[Any] = []
-        for number, side in enumerate(sets):
-            # An initializer each: one would give both sides the same numbers.
-            normal = keras.initializers.RandomNormal(stddev=_SMALL, seed=2 * seed + number)
-            vectors = keras.layers.Embedding(side.n_rows, dim, normal)
-            vectors.build()
-            bias = keras.Variable(np.zeros(side.n_rows, dtype=np.float32))
-            self._variables += [vectors.embeddings, bias]
-            zeros = np.zeros((side.n_rows, dim), dtype=np.float32)
-            self._expected.append(keras.Variable(zeros, trainable=False))
+        rng = np.random.default_rng(seed)
+        for side in sets:
+            vectors = rng.normal(0, _SMALL, (side.n_rows, dim)).astype(np.float32)
+            biases = np.zeros(side.n_rows, dtype=np.float32)
+            self._variables += [keras.Variable(vectors), keras.Variable(biases)]
+            self._expected.append(keras.Variable(np.zeros_like(vectors), trainable=False))
         self.weights = Weights(self._variables)
         self._fitted = [side.start(dim) for side in sets]
 
@@ -183,15 +186,15 @@ def _epoch(tf: Any, l2: float, size: int) -> Callable[..., Any]:
         )
         p_far, q_far = p - tf.gather(expected[0], user), q - tf.gather(expected[1], item)
         error = tf.reduce_sum(p * q, axis=1) + user_bias + item_bias - rating
-        each = tf.expand_dims(error, 1)
-        gradients = (
-            each * q + l2 * p_far,
-            _BIAS_RATE * (error + _BIAS_L2 * user_bias),
-            each * p + l2 * q_far,
-            _BIAS_RATE * (error + _BIAS_L2 * item_bias),
+        each, shrink, of_bias = (rate * error)[:, None], rate * l2, rate * _BIAS_RATE
+        steps = (
+            each * q + shrink * p_far,
+            of_bias * (error + _BIAS_L2 * user_bias),
+            each * p + shrink * q_far,
+            of_bias * (error + _BIAS_L2 * item_bias),
         )
-        for variable, gradient, place in zip(variables, gradients, places, strict=True):
-            variable.scatter_sub(tf.IndexedSlices(rate * gradient, place))
+        for variable, change, place in zip(variables, steps, places, strict=True):
+            variable.scatter_sub(tf.IndexedSlices(change, place))
         far, biases = (
             tf.nn.l2_loss(one) + tf.nn.l2_loss(other)
             for one, other in ((p_far, q_far), (user_bias, item_bias))

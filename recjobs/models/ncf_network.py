@@ -133,7 +133,7 @@ class Scorer:
     def pairs(self, user_idx: Int32Array, item_idx: Int32Array) -> Float32Array:
         """Return the score of each pair, float32 ``(n,)``."""
         score = np.empty(len(user_idx), dtype=np.float32)
-        step = 1 << 16
+        step = 1 << 13  # what is between the layers stays in the cache
         for start in range(0, len(score), step):
             user, item = user_idx[start : start + step], item_idx[start : start + step]
             p, q = self.users[user], self.items[item]
