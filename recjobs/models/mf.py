@@ -33,6 +33,7 @@ from pydantic import Field
 from recjobs.config import Section
 from recjobs.dataset import Float32Array, Int32Array, TrainingSet
 from recjobs.models.base import Arrays, FactorModel, History
+from recjobs.models.recency import RecencyDays
 from recjobs.models.relations import ItemVectors
 from recjobs.progress import Progress, silent
 
@@ -60,7 +61,7 @@ class MfSettings(Section):
     #: fits from different starts; ratings only; default: 3 to 250,000 ratings, else 1
     averaged: int | None = Field(default=None, ge=1)
     #: half-lives of the recent popularity in the item bias; [] for none; implicit feedback only
-    recency_days: tuple[float, ...] = (1.0, 7.0, 60.0)
+    recency_days: RecencyDays = (1.0, 7.0, 60.0)
 
 
 class MatrixFactorization(FactorModel):

@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from recjobs.config import Section
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems, TrainingSet
 from recjobs.models.base import Arrays, BlockModel, History
 from recjobs.models.ncf_network import Scorer
+from recjobs.models.recency import RecencyDays
 from recjobs.models.relations import ItemVectors
 from recjobs.progress import Progress, silent
 
@@ -41,7 +42,7 @@ class NcfSettings(Section):
     """Hyperparameters of `NeuralCollaborativeFiltering`."""
 
     embedding_dim: int = Field(default=50, ge=1)
-    hidden: tuple[int, int] = (128, 64)  #: widths of the dense layers
+    hidden: tuple[PositiveInt, PositiveInt] = (128, 64)  #: widths of the dense layers
     #: what scores: dense layers and product, fused; the product alone; the dense layers alone
     parts: Literal["neumf", "gmf", "mlp"] = "neumf"
     #: after each dense layer, while training; default: none, and 0.5 for ratings
@@ -53,7 +54,7 @@ class NcfSettings(Section):
     epochs: int = Field(default=8, ge=1)  #: the most; early stopping finds how many
     negatives: int = Field(default=64, ge=1)  #: sampled items per batch; implicit feedback only
     #: half-lives of the recent popularity in the item bias; [] for none; implicit feedback only
-    recency_days: tuple[float, ...] = (1.0, 7.0, 60.0)
+    recency_days: RecencyDays = (1.0, 7.0, 60.0)
 
 
 class NeuralCollaborativeFiltering(BlockModel):

@@ -10,13 +10,17 @@ use the shares at the end of the data.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from recjobs.columns import MICROSECONDS_PER_DAY
 from recjobs.dataset import Float32Array, Int32Array, Int64Array
+
+#: The setting: half-lives in days. One of 0 or NaN would make every share, and every score, NaN.
+RecencyDays = tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
 
 #: Times at which the shares are taken, at equal numbers of interactions.
 _TIMES: Final = 64

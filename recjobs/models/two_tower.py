@@ -29,6 +29,7 @@ from recjobs.config import Section
 from recjobs.dataset import Float32Array, TrainingSet
 from recjobs.models.base import Arrays, FactorModel, History
 from recjobs.models.content import require_item_features
+from recjobs.models.recency import RecencyDays
 from recjobs.models.relations import ItemVectors
 from recjobs.progress import Progress, silent
 
@@ -46,7 +47,7 @@ class TwoTowerSettings(Section):
     l2: float = Field(default=0.05, ge=0)  #: on the vectors, per interaction
     negatives: int = Field(default=4096, ge=1)  #: sampled items per batch
     #: half-lives of the recent popularity in the item bias; [] for none
-    recency_days: tuple[float, ...] = (1.0, 7.0, 60.0)
+    recency_days: RecencyDays = (1.0, 7.0, 60.0)
 
 
 class TwoTower(FactorModel):

@@ -10,6 +10,7 @@ import pytest
 from logs import every, log_of
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import TrainingSet, training_set
+from recjobs.errors import ConfigError
 from recjobs.models import make
 from recjobs.models.ncf import NeuralCollaborativeFiltering
 
@@ -50,3 +51,12 @@ def test_a_part_learns_by_itself_and_the_other_stays_away(
     own = users[:, None] % 2 == np.arange(30) % 2
     likes, others = (np.where(mine, scores, np.nan) for mine in (own, ~own))
     assert (np.nanmedian(likes, axis=1) > np.nanmax(others, axis=1)).mean() > 0.95
+
+
+@pytest.mark.parametrize(("hidden", "place"), [([0, 8], 0), ([8, -1], 1)])
+def test_a_dense_layer_has_a_unit(hidden: list[int], place: int) -> None:
+    with pytest.raises(ConfigError) as raised:
+        make("ncf", {"hidden": hidden}, seed=1, threads=1)
+    assert str(raised.value) == (
+        f"model.params.hidden.{place}: Input should be greater than 0. Received: {hidden[place]}"
+    )

@@ -1,0 +1,23 @@
+"""What the half-lives of recent popularity may be, in every model that has them."""
+
+from __future__ import annotations
+
+import pytest
+
+from recjobs.errors import ConfigError
+from recjobs.models import REGISTRY, check_params, model_class
+
+MODELS = [name for name in REGISTRY if "recency_days" in model_class(name).Settings.model_fields]
+
+
+def test_these_models_have_them() -> None:
+    assert MODELS == ["mf", "ncf", "two_tower"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("days", [0, -7.0, float("nan"), float("inf")])
+def test_a_half_life_is_a_number_of_days_above_0(model: str, days: float) -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_params(model, {"recency_days": [1, days]})
+    assert str(raised.value).startswith("model.params.recency_days.1: Input should be ")
+    assert str(raised.value).endswith(f". Received: {days!r}")
