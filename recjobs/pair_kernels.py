@@ -129,6 +129,29 @@ def find_pairs(
 
 
 @compiled
+def last_rated(
+    rows: npt.NDArray[np.integer], last: npt.NDArray[np.integer], rated: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.integer]:
+    """Return each pair's last row with a rating, and its last one where none has.
+
+    Args:
+        rows: By pair, each pair's oldest first.
+        last: Each pair's last row, in the same order.
+        rated: Of each row there is.
+    """
+    found = last.copy()
+    place = 0
+    for pair in range(len(last)):
+        row = np.int64(-1)
+        while row != last[pair]:
+            row = np.int64(rows[place])
+            place += 1
+            if rated[row]:
+                found[pair] = row
+    return found
+
+
+@compiled
 def sum_pairs(
     rows: npt.NDArray[np.integer],
     last: npt.NDArray[np.integer],

@@ -143,7 +143,7 @@ class Scorer:
         if of_score.similar_users and isinstance(self._model, FactorModel):
             known = self._model.known_users
             _write_neighbours(
-                ItemVectors.of(self._model.factors()[0], known), train.users, USER_ID,
+                ItemVectors.of(self._model.tastes(), known), train.users, USER_ID,
                 users[known[users]], self._log.eligible & known, of_score.similar_users,
                 out.folder / "similar_users.parquet",
             )  # fmt: skip

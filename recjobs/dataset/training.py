@@ -156,18 +156,23 @@ def training_set(
     Raises:
         ConfigError: The settings name an event type or a rating that the log does not have.
     """
-    from recjobs.pair_kernels import sum_pairs
+    from recjobs.pair_kernels import last_rated, sum_pairs
 
     positive, weight = _positives(log, feedback)
     pairs = pairs_of(log.indptr, log.item_idx, rows)
     newest = pairs.newest
     half_life = (feedback.half_life_days or np.inf) * MICROSECONDS_PER_DAY
+    # What follows a rating without one, a view say, does not take it back.
+    rated = ~np.isnan(log.rating)
+    partly = rated.any() and not rated.all()
+    rating_row = last_rated(pairs.rows, newest, rated) if partly else newest
     total = sum_pairs(pairs.rows, newest, weight, log.ts, as_of, half_life)
     if feedback.event_weights:
         kept = sum_pairs(pairs.rows, newest, weight, log.ts, as_of, np.inf) > 0
     else:
-        kept = positive[newest]
-    item_idx, rating, ts = taken(newest, log.item_idx, log.rating, log.ts)
+        kept = positive[rating_row]
+    item_idx, ts = taken(newest, log.item_idx, log.ts)
+    (rating,) = taken(rating_row, log.rating)
     return TrainingSet(
         log=log,
         rows=rows,

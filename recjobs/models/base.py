@@ -178,6 +178,10 @@ class FactorModel(Model):
         Biases are folded in as columns.
         """
 
+    def tastes(self) -> Float32Array:
+        """Return the user vectors alone, ``(n_users, dim)``: what tells of a user's taste."""
+        return self.factors()[0]
+
 
 class BlockModel(Model):
     """A model that scores all items for a block of users."""

@@ -118,6 +118,10 @@ class MatrixFactorization(FactorModel):
         """Return the vectors, biases folded in as two more columns."""
         return self._users, self._items
 
+    def tastes(self) -> Float32Array:
+        """Return the user vectors, without the biases."""
+        return self._users[:, :-2]
+
     def predict(self, user_idx: Int32Array, item_idx: Int32Array) -> Float32Array:
         """Return predicted ratings, clipped to the scale of the data; biases where unknown."""
         score: Float32Array = np.einsum("nd,nd->n", self._users[user_idx], self._items[item_idx])

@@ -97,7 +97,8 @@ class RatingsTrainer:
         ]
         user_bias = (their_users[:, -2] - np.float32(self._ratings.mean)) / spread
         item_bias = their_items[:, -1] / spread
-        for fit, p, q in zip(self._fits, *parts, strict=False):
+        for number, fit in enumerate(self._fits):
+            p, q = (each[number % n_theirs] for each in parts)
             users, of_users, items, of_items = fit.weights.arrays()
             fit.weights.put(
                 [

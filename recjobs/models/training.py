@@ -106,6 +106,9 @@ def train_epochs(
         metric: ``"ndcg@10"`` (higher is better) or ``"rmse"`` (lower is better).
         progress: Told the share of epochs done; an `EpochProgress` also each validation.
         patience: Epochs without a better validation before training stops.
+
+    Raises:
+        ConfigError: Training diverged.
     """
     done: list[Epoch] = []
     sign = -1.0 if metric == "rmse" else 1.0
@@ -114,6 +117,12 @@ def train_epochs(
         loss = run_epoch(number)
         value = None if measure is None else measure()
         done.append(Epoch(number, loss, value))
+        if not math.isfinite(loss if value is None else loss + value):
+            found = f"a loss of {loss}" if value is None else f"a loss of {loss}, {metric} {value}"
+            raise ConfigError(
+                f"training diverged: expected a finite loss. Received: {found} in epoch {number}. "
+                "Lower model.params.learning_rate or model.params.batch_size"
+            )
         shown = "" if value is None else f", {metric} {value:.4f}"
         progress(number / epochs, f"epoch {number}: loss {loss:.4f}{shown}")
         if value is None:

@@ -100,6 +100,10 @@ class TwoTower(FactorModel):
         """Return the towers' vectors, biases folded in as two more columns."""
         return self._users, self._items
 
+    def tastes(self) -> Float32Array:
+        """Return the user vectors, without the biases."""
+        return self._users[:, :-2]
+
     def relation(self) -> ItemVectors:
         """Return the item vectors, without the biases."""
         return ItemVectors.of(self._items[:, :-2], self.known_items)

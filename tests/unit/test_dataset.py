@@ -71,7 +71,9 @@ def plain(log: Interactions, chosen: Any, as_of: int, feedback: FeedbackSettings
         pairs.setdefault(key, []).append((rating, weight, weight * decay, int(log.ts[row])))
     found = {}
     for key, group in sorted(pairs.items()):
-        rating, last_weight, _, ts = group[-1]
+        # What comes later without a rating does not take it back.
+        rating, last_weight, _, _ = ([g for g in group if not np.isnan(g[0])] or group)[-1]
+        ts = group[-1][3]
         weights = [w for _, w, _, _ in group]
         positive = any(weights) if feedback.event_weights else bool(last_weight)
         found[key] = (rating, sum(d for _, _, d, _ in group) if positive else 0, positive, ts)
@@ -190,6 +192,16 @@ def test_the_last_rating_counts() -> None:
     assert train.weight.tolist() == [0.0, 1.0]
     assert train.rating_range == (2.0, 5.0)  # of all rows
     assert train.history.tolist() == [2]
+
+
+def test_a_view_does_not_take_a_rating_back() -> None:
+    likes = FeedbackSettings(positive_at=4.0)
+    rows = [(1, 1, 1, 5.0), (1, 1, 2, None), (1, 2, 1, 1.0), (1, 2, 2, None), (1, 3, 1, None)]
+    train = training_set(log_of(rows), np.ones(5, np.bool_), 3 * DAY, likes)
+    np.testing.assert_array_equal(train.rating, [5.0, 1.0, np.nan])
+    assert train.positive.tolist() == [True, False, True]
+    assert train.weight.tolist() == [2.0, 0.0, 1.0]
+    assert train.ts.tolist() == [2 * DAY, 2 * DAY, DAY]
 
 
 def test_positives_are_of_trained_users() -> None:

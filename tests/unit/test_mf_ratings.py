@@ -8,9 +8,13 @@ import pytest
 from logs import every, log_of
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import TrainingSet, training_set
-from recjobs.models import RatingModel, make
+from recjobs.errors import ConfigError
+from recjobs.models import FactorModel, RatingModel, make
+from recjobs.models.mf import MfSettings
+from recjobs.models.mf_ratings import RatingsTrainer
 from recjobs.models.rated_sets import RatedSets
 from recjobs.models.ratings import Ratings
+from recjobs.models.warm import Start
 
 _AS_OF = 400 * 86_400_000_000
 
@@ -74,6 +78,40 @@ def test_the_scale_of_ratings_does_not_matter(scale: float, shift: float) -> Non
         found.append(model.predict(*pairs))
     assert np.ptp(found[0]) > 0.5
     np.testing.assert_allclose(found[1], shift + scale * found[0], rtol=1e-3, atol=1e-3)
+
+
+def test_the_mean_rating_is_no_likeness_of_users() -> None:
+    vectors = []
+    for train in (taste(), taste(shift=50.0)):
+        model = make("mf", {"embedding_dim": 4, "averaged": 2}, seed=1, threads=2)
+        model.fit(train, epochs=10)
+        assert isinstance(model, FactorModel)
+        vectors.append(model.tastes())
+        assert vectors[-1].shape == (30, 8)
+    np.testing.assert_allclose(vectors[1], vectors[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(1, 3), (3, 1), (2, 3)])
+def test_every_fit_of_an_average_starts_warm(theirs: int, ours: int) -> None:
+    train = taste()
+    parent = make("mf", {"embedding_dim": 4, "averaged": theirs}, seed=1, threads=2)
+    parent.fit(train, epochs=15)
+    settings = MfSettings(embedding_dim=4, averaged=ours)
+    trainer = RatingsTrainer(train, settings, seed=5, threads=2)
+    trainer.start_from(Start.of(parent, train.users, train.items, train))
+    users, items = trainer.vectors()
+    for each in range(ours):
+        columns = slice(4 * each, 4 * each + 4)
+        taste_alone = users[:, columns] @ items[:, columns].T
+        own = np.arange(30)[:, None] % 2 == np.arange(30) % 2
+        assert taste_alone[own].mean() > taste_alone[~own].mean() + 0.3
+
+
+@pytest.mark.parametrize("name", ["mf", "ncf"])
+def test_a_fit_that_diverges_is_told(name: str) -> None:
+    model = make(name, {"learning_rate": 1e30}, seed=1, threads=2)
+    with pytest.raises(ConfigError, match=r"diverged.*Lower model\.params\.learning_rate"):
+        model.fit(taste(), epochs=5)
 
 
 def test_equal_ratings_are_predicted() -> None:
