@@ -6,7 +6,6 @@ Progress goes to standard error, results to standard output; where standard erro
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -125,8 +124,7 @@ def print_json(value: Any) -> None:
     """Print a value as JSON on standard output, times as ISO 8601."""
     import json
 
-    json.dump(value, sys.stdout, indent=1, default=_plain)
-    print()
+    print(json.dumps(value, indent=1, default=_plain, allow_nan=False))
 
 
 def _interval(row: dict[str, Any] | None) -> str:

@@ -19,6 +19,8 @@ from recjobs.index import arrow_type
 from recjobs.snapshot import encode_events
 
 _MICROSECONDS: Final = 1_000_000
+#: Epoch seconds are nearer to 1970 than this, which is the year 5138.
+_FAR_SECONDS: Final = 100_000_000_000
 
 
 def check_columns(path: Path, needed: Iterable[str]) -> pa.Schema:
@@ -101,7 +103,7 @@ def ratings_of(path: Path, table: pa.Table) -> Float32Array:
     """Return the ratings; NaN where there is none.
 
     Raises:
-        DataError: They are no numbers.
+        DataError: They are no numbers, or infinite ones.
     """
     if RATING not in table.column_names:
         return np.full(len(table), np.nan, dtype=np.float32)
@@ -109,7 +111,14 @@ def ratings_of(path: Path, table: pa.Table) -> Float32Array:
         values = pc.fill_null(table[RATING].cast(pa.float64(), safe=False), float("nan"))
     except pa.ArrowException as error:
         raise DataError(f"{path}: expected numbers in {RATING}: {error}") from error
-    rating: Float32Array = values.to_numpy().astype(np.float32)
+    with np.errstate(over="ignore"):  # too great for float32 is infinite, and refused as that
+        rating: Float32Array = values.to_numpy().astype(np.float32)
+    infinite = np.flatnonzero(np.isinf(rating))
+    if len(infinite):
+        raise DataError(
+            f"{path}: expected finite numbers in {RATING}. "
+            f"Received: {values[int(infinite[0])].as_py()} in row {infinite[0]}"
+        )
     return rating
 
 
@@ -117,7 +126,7 @@ def times_of(path: Path, table: pa.Table) -> tuple[Int64Array, BoolArray]:
     """Return microseconds, and which rows have a time; the others get the least.
 
     Raises:
-        DataError: They are neither timestamps nor numbers.
+        DataError: They are neither timestamps nor epoch seconds.
     """
     if TS not in table.column_names or pa.types.is_null(table.schema.field(TS).type):
         return np.zeros(len(table), dtype=np.int64), np.zeros(len(table), dtype=np.bool_)
@@ -131,6 +140,7 @@ def times_of(path: Path, table: pa.Table) -> tuple[Int64Array, BoolArray]:
             ts = micros.cast(pa.int64())
         else:  # epoch seconds
             seconds = column.cast(pa.float64()) if pa.types.is_floating(column.type) else column
+            _check_seconds(path, seconds)
             ts = pc.multiply_checked(seconds, _MICROSECONDS).cast(pa.int64(), safe=False)
         values = pc.fill_null(ts, 0).to_numpy().astype(np.int64)
     except pa.ArrowException as error:
@@ -139,6 +149,22 @@ def times_of(path: Path, table: pa.Table) -> tuple[Int64Array, BoolArray]:
         ) from error
     values[~timed] = values[timed].min() if timed.any() else 0
     return values, timed
+
+
+def _check_seconds(path: Path, seconds: pa.ChunkedArray) -> None:
+    """Refuse numbers that no clock counts in seconds.
+
+    Raises:
+        DataError: One is infinite or far off.
+    """
+    farthest = pc.max(pc.abs(seconds.cast(pa.float64(), safe=False))).as_py() or 0.0
+    if np.isinf(farthest):
+        raise DataError(f"{path}: expected {TS} as epoch seconds. Received: an infinite number")
+    if farthest > _FAR_SECONDS:
+        raise DataError(
+            f"{path}: expected {TS} as epoch seconds; beyond the year 5138 they look like "
+            f"milliseconds or finer. Received: {farthest:.0f}"
+        )
 
 
 def events_of(table: pa.Table) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:

@@ -34,7 +34,8 @@ class Fitted:
     Attributes:
         model: Fitted on ``train``.
         train: All of T.
-        epochs: So many the early stop chose; None without one.
+        epochs: So many the early stop chose; None without one, and where only the model's own parts
+            train in epochs.
         selection_seconds: Of the fit that chose them; None without one.
         refit_seconds: Of the fit that is judged.
     """
@@ -114,7 +115,7 @@ def fit(
     """
     log = given.log
     everything = np.ones(len(log), dtype=np.bool_)
-    selection_seconds, epochs = None, None
+    selection_seconds, epochs, own_epochs = None, None, None
     choices: dict[str, Any] = {}
     if kind.selects_epochs:
         started = time.perf_counter()
@@ -129,6 +130,7 @@ def fit(
             progress=lambda done, note="": progress(done / 2, note),
         )
         epochs, choices = max(1, history.best_epoch or 1), model.choices
+        own_epochs = epochs if history.epochs else None
         selection_seconds = time.perf_counter() - started
     started = time.perf_counter()
     train = training_set(log, everything, end_of(log), feedback)
@@ -140,7 +142,24 @@ def fit(
         epochs=epochs,
         progress=lambda done, note="": progress(begin + (1 - begin) * done, note),
     )
-    return Fitted(model, train, epochs, selection_seconds, time.perf_counter() - started)
+    return Fitted(model, train, own_epochs, selection_seconds, time.perf_counter() - started)
+
+
+def counts_of(fitted: Fitted) -> dict[str, Any]:
+    """Return T's size, the chosen epochs and the seconds of both fits, where there were any."""
+    train = fitted.train
+    counts: dict[str, Any] = {
+        "train_rows": len(train.log),
+        "train_pairs": train.n_pairs,
+        "train_users": int((train.history > 0).sum()),
+        "train_items": len(np.unique(train.item_idx)),
+    }
+    if fitted.epochs is not None:
+        counts["epochs"] = fitted.epochs
+    if fitted.selection_seconds is not None:
+        counts["selection_seconds"] = round(fitted.selection_seconds, 3)
+        counts["refit_seconds"] = round(fitted.refit_seconds, 3)
+    return counts
 
 
 def validation_rows(

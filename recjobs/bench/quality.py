@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import resource
 import sys
@@ -25,7 +26,7 @@ from recjobs.bench.fitting import Fitted
 from recjobs.bench.full import Candidates, full
 from recjobs.bench.sampled import sampled
 from recjobs.columns import ITEM_ID, RATING, USER_ID
-from recjobs.config import FeedbackSettings
+from recjobs.config import FeedbackSettings, Section
 from recjobs.dataset import BoolArray
 from recjobs.errors import ConfigError
 from recjobs.progress import Progress, Watch
@@ -88,6 +89,7 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
     own = {key: value for key, value in request.settings.items() if key not in _SHARED}
     settings = models.check_params(request.model, own)
     feedback, validated = _feedback(request), _validated(request)
+    shown = _shown(request, settings)
     _check(request, kind)
 
     given = files.read_training(request.train, request.items)
@@ -104,8 +106,6 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
     with watch("score") as progress:
         figures = _judge(request, fitted, given.in_items, feedback, progress)
 
-    shown = {**settings.model_dump(mode="json")}
-    shown |= {key: request.settings[key] for key in _SHARED if key in request.settings}
     return {
         "model": request.model,
         "settings": shown,
@@ -114,7 +114,7 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
         "threads": request.threads,
         "metrics": {name: found.value for name, found in figures.metrics.items()},
         "intervals": {name: [found.low, found.high] for name, found in figures.metrics.items()},
-        "counts": figures.counts | _of_fit(fitted),
+        "counts": figures.counts | fitting.counts_of(fitted),
         "fit_seconds": round((fitted.selection_seconds or 0) + fitted.refit_seconds, 3),
         "score_seconds": round(figures.score_seconds, 3),
         "peak_memory_mb": round(_peak_memory_mb(), 1),
@@ -124,6 +124,17 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
             **{name: version(name) for name in _LIBRARIES},
         },
     }
+
+
+def _shown(request: Request, settings: Section) -> dict[str, Any]:
+    """Return the settings as JSON values, which know no infinity."""
+    shown = settings.model_dump(mode="json")
+    shown |= {key: request.settings[key] for key in _SHARED if key in request.settings}
+    try:
+        json.dumps(shown, allow_nan=False)
+    except ValueError as error:
+        raise ConfigError(f"--set: expected finite numbers. Received: {shown}") from error
+    return shown
 
 
 def _feedback(request: Request) -> FeedbackSettings:
@@ -221,22 +232,6 @@ def _figures(
         fitted, judged, relevant, in_items, request.candidates,
         k=request.k, seed=request.seed, progress=progress,
     )  # fmt: skip
-
-
-def _of_fit(fitted: Fitted) -> dict[str, Any]:
-    """Return T's size, and the epochs with the seconds of both fits where there were two."""
-    train = fitted.train
-    counts: dict[str, Any] = {
-        "train_rows": len(train.log),
-        "train_pairs": train.n_pairs,
-        "train_users": int((train.history > 0).sum()),
-        "train_items": len(np.unique(train.item_idx)),
-    }
-    if fitted.selection_seconds is not None:
-        counts["epochs"] = fitted.epochs
-        counts["selection_seconds"] = round(fitted.selection_seconds, 3)
-        counts["refit_seconds"] = round(fitted.refit_seconds, 3)
-    return counts
 
 
 def _peak_memory_mb() -> float:

@@ -17,8 +17,10 @@ import pytest
 from logs import NAN
 from recjobs import models
 from recjobs.cli import main
-from stub_models import STUBS, Stub, item_known, score_of, user_known
+from recjobs.console import print_json
+from stub_models import STUBS, Rated, Stub, item_known, score_of, user_known
 
+INF = float("inf")
 Rows = list[tuple[Any, ...]]  # user_id, item_id, rating, ts
 
 
@@ -358,6 +360,13 @@ def test_no_number_is_no_time(files: Files) -> None:
     assert "1 nulls in 3 rows" in error["message"]
 
 
+def test_the_farthest_second_is_in_5138(files: Files) -> None:
+    files.put("train", [(1, 1, None, 100_000_000_000), (2, 1, None, None)])
+    files.put("test", [(2, 2, None, None)])
+    files.run("scored", "full")
+    assert Stub.fits[-1]["train"].log.ts.max() == 10**17
+
+
 def test_so_does_a_blend_with_one(files: Files) -> None:
     files.put("train", [(1, 5, None, 20), (1, 4, None, None), (2, 5, None, 20)])
     files.put("test", [(1, 6, None, 1)])
@@ -404,6 +413,15 @@ def test_epochs_are_chosen_on_a_part_of_T_and_all_of_T_is_fitted(files: Files, t
     assert counts["epochs"] == 3
     both = counts["selection_seconds"] + counts["refit_seconds"]
     assert found["fit_seconds"] == pytest.approx(both, abs=0.002)
+
+
+def test_a_blend_trains_no_epochs_of_its_own(files: Files) -> None:
+    files.put("train", [(u, i, None, 100 - i) for u in range(1, 5) for i in range(1, 11)])
+    files.put("test", [(1, 9, None, None), (2, 20, None, None)])
+    counts = files.figures("blend", "full", "--set", "models={popular={}, item_knn={}}")["counts"]
+    assert "epochs" not in counts
+    assert counts["selection_seconds"] > 0
+    assert counts["refit_seconds"] > 0
 
 
 def test_the_newest_rows_of_all_may_validate(files: Files) -> None:
@@ -503,6 +521,18 @@ GOOD = [(1, 1, 4.0, 1), (1, 2, 3.0, 2), (2, 1, 5.0, 1)]
         ({"train": [(1, 1, None, 1)]}, ["rated", "rating"], 3, "no rating in 1 rows"),
         ({"rows": [GOOD[0]]}, ["scored", "full"], 3, "leaves nothing to judge by"),
         ({"rows": [(1, 2, None, 1), (2, 2, 3.0, 1)]}, ["rated", "rating"], 3, "1 nulls in 2"),
+        ({"train": [(1, 1, INF, 1)]}, ["scored", "full"], 3,
+         "finite numbers in rating. Received: inf in row 0"),
+        ({"train": [(1, 1, 3.0, 1), (1, 2, -1e39, 1)]}, ["scored", "full"], 3,
+         "finite numbers in rating. Received: -1e+39 in row 1"),
+        ({"rows": [(2, 2, INF, 1)]}, ["rated", "rating"], 3, "finite numbers in rating"),
+        ({"train": [(1, 1, 3.0, INF)]}, ["scored", "full"], 3,
+         "ts as epoch seconds. Received: an infinite number"),
+        ({"train": [(1, 1, 3.0, 1.7e12)]}, ["scored", "full"], 3,
+         "look like milliseconds or finer. Received: 1700000000000"),
+        ({"train": [(1, 1, 3.0, 1), (1, 2, 3.0, 1_700_000_000_000)]}, ["scored", "full"], 3,
+         "look like milliseconds or finer. Received: 1700000000000"),
+        ({}, ["scored", "full", "--set", "share=inf"], 2, "--set: expected finite numbers"),
     ],
 )  # fmt: skip
 def test_what_is_refused(
@@ -520,6 +550,25 @@ def test_what_is_refused(
     assert message in error["message"]
     if "can't" in message or code == 2 or "column" in message:
         assert not Stub.fits  # said before the fit, not after it
+
+
+def test_a_predicted_rating_is_a_number(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverged(self: Any, user_idx: Any, item_idx: Any) -> Any:
+        return np.full(len(user_idx), NAN, dtype=np.float32)
+
+    monkeypatch.setattr(Rated, "predict", diverged)
+    files.put("train", GOOD)
+    files.put("test", [(2, 2, 4.0, 1), (9, 2, 4.0, 1)])
+    code, error = files.run("rated", "rating")
+    assert code == 2
+    assert "rated: expected a finite number for each predicted rating" in error["message"]
+    assert "Received: 1 others in 2" in error["message"]
+
+
+def test_what_is_no_json_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        print_json({"metrics": {"rmse": NAN}})
+    assert capsys.readouterr().out == ""
 
 
 def test_negatives_are_one_list_for_each_user(files: Files) -> None:
