@@ -70,18 +70,18 @@ def tune(
     space = space_of(settings.model.name, settings.model.params)
     folds = folds_of(data.log, data.as_of, settings, n_folds)
     before = check_params(settings.model.name, settings.model.params).model_dump(mode="json")
+    fixed = within(space, before)
     journal = folder / f"{_study_name(settings, data, metric, len(folds), space)}.journal"
     folder.mkdir(parents=True, exist_ok=True)
     study = _open(optuna, journal, metric, settings.job.seed)
     if not any(
         as_it_is(each) and each.state.name in ("COMPLETE", "WAITING") for each in study.trials
     ):
-        fixed = within(space, before)
-        study.enqueue_trial(fixed, user_attrs={"as_it_is": True, "fixed": list(fixed)})
+        study.enqueue_trial(fixed, user_attrs={"as_it_is": True})
     failures: list[str] = []
 
     def objective(trial: Trial) -> float:
-        params = placed(settings.model.params, _suggested(trial, space))
+        params = placed(settings.model.params, _suggested(trial, space, fixed))
         trial.set_user_attr("model_params", params)
         try:
             return _value(optuna, trial, params, folds, settings, metric, until)
@@ -138,10 +138,11 @@ def _value(
     return sum(values) / len(values)
 
 
-def _suggested(trial: Trial, space: Space) -> dict[str, Any]:
-    """Return the trial's hyperparameters; those of the settings as they are were enqueued."""
-    names = trial.user_attrs["fixed"] if as_it_is(trial) else space
-    return {name: space[name].suggest(trial, name) for name in names}
+def _suggested(trial: Trial, space: Space, fixed: dict[str, Any]) -> dict[str, Any]:
+    """Return the trial's hyperparameters; those of the settings as they are stay unrounded."""
+    kept = as_it_is(trial)
+    suggested = {name: space[name].suggest(trial, name) for name in (fixed if kept else space)}
+    return fixed if kept else suggested
 
 
 def _study_name(settings: Settings, data: Snapshot, metric: str, n_folds: int, space: Space) -> str:

@@ -141,6 +141,14 @@ def test_the_settings_as_they_are_come_first_and_the_best_is_a_fragment(tmp_path
     check_params(section["name"], section["params"])
 
 
+def test_the_settings_as_they_are_are_not_rounded(tmp_path: Path) -> None:
+    params = {"shrinkage": 123.456789, "neighbours": 21}
+    found, _ = tuned(tmp_path, job(params=params), 2)
+    assert found.trials[0]["params"] == params
+    tried = found.trials[1]["params"]["shrinkage"]
+    assert tried == float(f"{tried:.3g}")
+
+
 def test_trials_are_stored_and_go_on(tmp_path: Path) -> None:
     settings = job("ease")
     first, _ = tuned(tmp_path, settings, 2)
