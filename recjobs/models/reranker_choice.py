@@ -19,6 +19,8 @@ from recjobs.models.judged import Judged, ndcg_by
 from recjobs.models.reranker import Reranker
 
 _FOLDS: Final = 3
+#: Of fewer users a standard error says little.
+_FEWEST: Final = 30
 
 
 def choose(
@@ -32,7 +34,7 @@ def choose(
         seed: Of the network.
         threads: TensorFlow's.
     """
-    if len(judged.users) < _FOLDS:
+    if len(judged.users) < _FEWEST:
         return None, "not reranked: too few users to learn from"
     given = candidates(judged.users)
     given = given.only(_allowed(judged, given))

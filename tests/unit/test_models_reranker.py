@@ -92,6 +92,21 @@ def test_where_nothing_is_to_be_learned_the_blend_stays_as_it_is() -> None:
     np.testing.assert_array_equal(plain.score_block(users), model.score_block(users))
 
 
+def test_a_handful_of_users_chooses_no_reranker() -> None:
+    log = choices(late=True)
+    few = (log.ts == log.ts.max()) & (log.user_idx < 29)
+    train, _ = sets(log)
+    told: list[str] = []
+    model = blend()
+    model.fit(
+        train,
+        validation=training_set(log, few, AS_OF, FeedbackSettings()),
+        progress=lambda _, note="": told.append(note),
+    )
+    assert "; not reranked: too few users" in told[-1]
+    assert model.reranker is None
+
+
 def test_a_users_scores_are_his_own_and_the_rest_keeps_its_order() -> None:
     model, train, _ = fitted()
     assert model.reranker is not None
