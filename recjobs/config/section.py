@@ -16,7 +16,9 @@ Level = Literal["off", "warn", "stop"]
 class Section(BaseModel):
     """A frozen section of the settings that knows all its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
 
 def at_most_one(section: Section, *keys: str) -> None:

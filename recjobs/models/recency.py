@@ -20,7 +20,7 @@ from recjobs.columns import MICROSECONDS_PER_DAY
 from recjobs.dataset import Float32Array, Int32Array, Int64Array
 
 #: The setting: half-lives in days. One of 0 or NaN would make every share, and every score, NaN.
-RecencyDays = tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+RecencyDays = tuple[Annotated[float, Field(gt=0)], ...]
 
 #: Times at which the shares are taken, at equal numbers of interactions.
 _TIMES: Final = 64

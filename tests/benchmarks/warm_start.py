@@ -73,7 +73,6 @@ CASES = {
         MICROSECONDS_PER_DAY,
         {"kind": "global_time", "days": 7.0},
         {"mf": {}, "two_tower": {}},
-        {"two_tower": 3},
     ),
     "ml-1m": Case(
         "ML-1M, nights 1% of the rows apart, each user's last choice held out",
