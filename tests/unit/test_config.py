@@ -62,7 +62,7 @@ def test_the_files_name_is_the_jobs(tmp_path: Path) -> None:
         ('[score]\nn = "ten"\n', "score.n: "),
         ('[holdout]\nkind = "random"\n', "holdout.kind: "),
         ('[feedback]\nevent_weights = {view = 0}\n', "the weight of event 'view' must be above 0"),
-        ('[feedback]\nevent_weights = {view = nan}\n', "event_weights.view: Input should be a finite number"),
+        ('[feedback]\nevent_weights = {view = nan}\n', "view: Input should be a finite number"),
         ('[schedule]\ntimezone = "Paris"\n', "there is no time zone 'Paris'"),
         ('[schedule]\nstart_date = "soon"\n', "schedule.start_date: "),
         ('[target]\ndsn = "postgresql://a@h/d"\ndsn_env = "X"\n', "give one of dsn, dsn_env"),
