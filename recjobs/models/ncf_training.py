@@ -186,8 +186,14 @@ def _ratings_epoch(tf: Any, network: Any, l2: float) -> Callable[..., Any]:
 
     def step(rate: Any, user: Any, item: Any, centred: Any) -> Any:
         with tf.GradientTape() as tape:
-            error = network([user, item], training=True)[:, 0] - centred
-            length = tf.nn.l2_loss(layer("user")(user)) + tf.nn.l2_loss(layer("item")(item))
+            p, q = layer("user")(user), layer("item")(item)
+            x = tf.concat([p, q], axis=1)
+            for name in ("first", "second"):
+                x = layer(f"{name}_dropout")(layer(name)(x), training=True)
+            score = layer("output")(x) + layer("product")(p * q)
+            score += layer("user_bias")(user) + layer("item_bias")(item)
+            error = score[:, 0] - centred
+            length = tf.nn.l2_loss(p) + tf.nn.l2_loss(q)
             loss = (tf.nn.l2_loss(error) + l2 * length) * (2 / user.shape[0])
         adam.apply(tape.gradient(loss, variables), rate)
         return loss
