@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import resource
 import sys
@@ -26,7 +25,7 @@ from recjobs.bench.fitting import Fitted
 from recjobs.bench.full import Candidates, full
 from recjobs.bench.sampled import sampled
 from recjobs.columns import ITEM_ID, RATING, USER_ID
-from recjobs.config import FeedbackSettings, Section
+from recjobs.config import FeedbackSettings
 from recjobs.dataset import BoolArray
 from recjobs.errors import ConfigError
 from recjobs.progress import Progress, Watch
@@ -37,6 +36,8 @@ Protocol = Literal["full", "sampled", "rating"]
 _FEEDBACK: Final = {"min_rating": "positive_at", "event_weights": "event_weights"}
 #: Those and the one that says which rows validate; the others are the model's own.
 _SHARED: Final = (*_FEEDBACK, "validation")
+#: No rating is below it: every one is a positive, unless a least one is given.
+_LEAST: Final = float(np.finfo(np.float32).min)
 #: Libraries whose versions can change a figure.
 _LIBRARIES: Final = ("keras", "numba", "numpy", "pyarrow", "scipy", "tensorflow")
 
@@ -89,7 +90,6 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
     own = {key: value for key, value in request.settings.items() if key not in _SHARED}
     settings = models.check_params(request.model, own)
     feedback, validated = _feedback(request), _validated(request)
-    shown = _shown(request, settings)
     _check(request, kind)
 
     given = files.read_training(request.train, request.items)
@@ -106,6 +106,8 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
     with watch("score") as progress:
         figures = _judge(request, fitted, given.in_items, feedback, progress)
 
+    shown = {**settings.model_dump(mode="json")}
+    shown |= {key: request.settings[key] for key in _SHARED if key in request.settings}
     return {
         "model": request.model,
         "settings": shown,
@@ -126,17 +128,6 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
     }
 
 
-def _shown(request: Request, settings: Section) -> dict[str, Any]:
-    """Return the settings as JSON values, which know no infinity."""
-    shown = settings.model_dump(mode="json")
-    shown |= {key: request.settings[key] for key in _SHARED if key in request.settings}
-    try:
-        json.dumps(shown, allow_nan=False)
-    except ValueError as error:
-        raise ConfigError(f"--set: expected finite numbers. Received: {shown}") from error
-    return shown
-
-
 def _feedback(request: Request) -> FeedbackSettings:
     given = {
         setting: request.settings[key]
@@ -150,7 +141,7 @@ def _feedback(request: Request) -> FeedbackSettings:
     if len(given) > 1:
         raise ConfigError("give only one of min_rating and event_weights")
     try:
-        return FeedbackSettings.model_validate({"positive_at": -np.inf, **given})
+        return FeedbackSettings.model_validate({"positive_at": _LEAST, **given})
     except ValidationError as error:
         names = {setting: key for key, setting in _FEEDBACK.items()}
         problems = "; ".join(

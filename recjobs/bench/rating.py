@@ -63,9 +63,6 @@ def rating(fitted: Fitted, judged: Judged, *, seed: int) -> Figures:
         fitted: The model, fitted on ratings.
         judged: E.
         seed: Of the intervals.
-
-    Raises:
-        ConfigError: The model predicts what is no number.
     """
     model, train = fitted.model, fitted.train
     if not isinstance(model, RatingModel):
@@ -77,12 +74,6 @@ def rating(fitted: Fitted, judged: Judged, *, seed: int) -> Figures:
     own[own] = model.known_users[user[own]] & model.known_items[item[own]]
     predicted = _by_biases(Biases.fit(train), user, item)
     predicted[own] = model.predict(user[own], item[own])
-    wrong = int((~np.isfinite(predicted)).sum())
-    if wrong:
-        raise ConfigError(
-            f"{model.name}: expected a finite number for each predicted rating. "
-            f"Received: {wrong} others in {len(predicted)}; train with a lower learning_rate"
-        )
     predicted = predicted.clip(*train.rating_range)
     seconds = time.perf_counter() - started
 

@@ -34,6 +34,9 @@ class RatedSets:
         row: Of each rating, int32 ``(n,)``.
         other: Of each rating, int32 ``(n,)``.
         shape: The numbers of rows, here and on the other side.
+
+    Attributes:
+        n_rows: Here.
     """
 
     def __init__(self, row: Int32Array, other: Int32Array, shape: tuple[int, int]) -> None:

@@ -18,7 +18,7 @@ from logs import NAN
 from recjobs import models
 from recjobs.cli import main
 from recjobs.console import print_json
-from stub_models import STUBS, Rated, Stub, item_known, score_of, user_known
+from stub_models import STUBS, Stub, item_known, score_of, user_known
 
 INF = float("inf")
 Rows = list[tuple[Any, ...]]  # user_id, item_id, rating, ts
@@ -532,7 +532,7 @@ GOOD = [(1, 1, 4.0, 1), (1, 2, 3.0, 2), (2, 1, 5.0, 1)]
          "look like milliseconds or finer. Received: 1700000000000"),
         ({"train": [(1, 1, 3.0, 1), (1, 2, 3.0, 1_700_000_000_000)]}, ["scored", "full"], 3,
          "look like milliseconds or finer. Received: 1700000000000"),
-        ({}, ["scored", "full", "--set", "share=inf"], 2, "--set: expected finite numbers"),
+        ({}, ["scored", "full", "--set", "share=inf"], 2, "share: Input should be a finite number"),
     ],
 )  # fmt: skip
 def test_what_is_refused(
@@ -550,19 +550,6 @@ def test_what_is_refused(
     assert message in error["message"]
     if "can't" in message or code == 2 or "column" in message:
         assert not Stub.fits  # said before the fit, not after it
-
-
-def test_a_predicted_rating_is_a_number(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    def diverged(self: Any, user_idx: Any, item_idx: Any) -> Any:
-        return np.full(len(user_idx), NAN, dtype=np.float32)
-
-    monkeypatch.setattr(Rated, "predict", diverged)
-    files.put("train", GOOD)
-    files.put("test", [(2, 2, 4.0, 1), (9, 2, 4.0, 1)])
-    code, error = files.run("rated", "rating")
-    assert code == 2
-    assert "rated: expected a finite number for each predicted rating" in error["message"]
-    assert "Received: 1 others in 2" in error["message"]
 
 
 def test_what_is_no_json_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
