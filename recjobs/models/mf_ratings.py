@@ -148,13 +148,11 @@ class _Fit:
 
     def __init__(self, keras: Any, sets: list[RatedSets], dim: int, seed: int) -> None:
         self._variables: list[Any] = []
-        self._expected: list[Any] = []
         rng = np.random.default_rng(seed)
         for side in sets:
             vectors = rng.normal(0, _SMALL, (side.n_rows, dim)).astype(np.float32)
             biases = np.zeros(side.n_rows, dtype=np.float32)
             self._variables += [keras.Variable(vectors), keras.Variable(biases)]
-            self._expected.append(keras.Variable(np.zeros_like(vectors), trainable=False))
         self.weights = Weights(self._variables)
         self._fitted = [side.start(dim) for side in sets]
 
@@ -162,14 +160,10 @@ class _Fit:
         """Set what the vectors of a side are drawn to."""
         vectors = self._variables[2 * number].numpy()
         self._fitted[number] = side.fitted(vectors, self._fitted[number])
-        self._expected[number].assign(self._fitted[number][1])
 
-    def state(self) -> tuple[list[Any], list[Any]]:
+    def state(self) -> tuple[list[Any], list[Float32Array]]:
         """Return the variables, and what the vectors are drawn to."""
-        variables, expected = (
-            [variable.value for variable in each] for each in (self._variables, self._expected)
-        )
-        return variables, expected
+        return [variable.value for variable in self._variables], [z for _, z in self._fitted]
 
 
 def _epoch(tf: Any, l2: float, size: int) -> Callable[..., Any]:
