@@ -1,12 +1,13 @@
 """What is known of items and of users beside their interactions: text, categories, numbers.
 
 A snapshot's table holds them in three columns, `columns.FEATURE_COLUMNS`: the text of all text
-columns, the categories of all category columns as ``column=value``, and the numbers in the order of
-the settings. Here they are aligned to an index, as every other array of the log is.
+columns, the categories of all category columns as ``column=value``, and the numbers with the names
+of their columns. Here they are aligned to an index, as every other array of the log is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +26,7 @@ from recjobs.index import Index
 TYPES: Final = {
     TEXT: pa.string(),
     CATEGORIES: pa.list_(pa.string()),
-    NUMBERS: pa.list_(pa.float32()),
+    NUMBERS: pa.list_(pa.struct({"column": pa.string(), "value": pa.float32()})),
 }
 
 
@@ -38,22 +39,24 @@ class Features:
         tokens: Distinct categories, ``column=value``, ascending.
         indptr: int64, ``(n + 1,)``; row ``r`` has ``token_idx[indptr[r]:indptr[r + 1]]``.
         token_idx: Positions in ``tokens``, int32; ascending and distinct within a row.
-        numbers: float32, ``(n, n_numbers)``; NaN where unknown.
+        number_names: The columns that the numbers come from.
+        numbers: float32, ``(n, len(number_names))``; NaN where unknown.
     """
 
     text: pa.Array
     tokens: tuple[str, ...]
     indptr: npt.NDArray[np.int64]
     token_idx: npt.NDArray[np.int32]
+    number_names: tuple[str, ...]
     numbers: npt.NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        n = len(self.text)
-        if len(self.indptr) != n + 1 or self.numbers.shape[:1] != (n,) or self.text.null_count:
+        n, shape = len(self.text), (len(self.text), len(self.number_names))
+        if len(self.indptr) != n + 1 or self.numbers.shape != shape or self.text.null_count:
             raise DataError(
-                f"features: expected {n} rows of text without nulls, of categories and of numbers. "
-                f"Received: {self.text.null_count} nulls, {len(self.indptr) - 1} rows of "
-                f"categories, {len(self.numbers)} of numbers"
+                f"features: expected {n} rows of text without nulls, of categories and of "
+                f"{shape[1]} numbers. Received: {self.text.null_count} nulls, "
+                f"{len(self.indptr) - 1} rows of categories, numbers {self.numbers.shape}"
             )
 
     def __len__(self) -> int:
@@ -70,12 +73,10 @@ class Features:
     def save(self, path: Path) -> None:
         """Write the features as Parquet: `columns.FEATURE_COLUMNS`."""
         tokens = pa.array(self.tokens, pa.string()).take(pa.array(self.token_idx))
-        n, width = self.numbers.shape
-        ends = np.arange(n + 1, dtype=np.int32) * np.int32(width)
         columns = {
             TEXT: self.text,
             CATEGORIES: pa.ListArray.from_arrays(pa.array(self.indptr.astype(np.int32)), tokens),
-            NUMBERS: pa.ListArray.from_arrays(pa.array(ends), pa.array(self.numbers.ravel())),
+            NUMBERS: by_name(self.number_names, self.numbers),
         }
         pq.write_table(pa.table(columns), path, compression="zstd")
 
@@ -91,6 +92,7 @@ NO_FEATURES: Final = Features(
     (),
     np.zeros(1, dtype=np.int64),
     np.zeros(0, dtype=np.int32),
+    (),
     np.zeros((0, 0), dtype=np.float32),
 )
 
@@ -119,6 +121,22 @@ def aligned(table: pa.Table, key: str, index: Index) -> Features:
     return _of_columns(columns.take(pa.array(row_of, mask=row_of < 0)))
 
 
+def by_name(names: Sequence[str], numbers: npt.NDArray[np.float32]) -> pa.ListArray:
+    """Return numbers as a snapshot has them: in every row all names, null where unknown.
+
+    Args:
+        names: Distinct.
+        numbers: float32, ``(n, len(names))``; NaN where unknown.
+    """
+    n, width = numbers.shape
+    columns = pa.array(names, pa.string()).take(pa.array(np.tile(np.arange(width), n)))
+    ends = pa.array(np.arange(n + 1, dtype=np.int32) * np.int32(width))
+    values = pa.array(numbers.ravel(), from_pandas=True)
+    return pa.ListArray.from_arrays(
+        ends, pa.StructArray.from_arrays([columns, values], ["column", "value"])
+    )
+
+
 def _of_columns(table: pa.Table) -> Features:
     parts: dict[str, Any] = {
         name: table[name].cast(kind).combine_chunks() for name, kind in TYPES.items()
@@ -129,15 +147,17 @@ def _of_columns(table: pa.Table) -> Features:
     order = sorted(range(len(tokens)), key=tokens.__getitem__)
     rank = np.empty(len(order), dtype=np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
-    lengths = pc.list_value_length(parts[NUMBERS])
-    numbers = np.full((len(table), pc.max(lengths).as_py() or 0), np.nan, dtype=np.float32)
-    known = pc.fill_null(pc.greater(lengths, 0), False).to_numpy(zero_copy_only=False)
-    flat = parts[NUMBERS].flatten().to_numpy(zero_copy_only=False)
-    numbers[known] = flat.reshape(known.sum(), -1) if known.any() else 0
+    columns, values = parts[NUMBERS].flatten().flatten()
+    named = columns.dictionary_encode()
+    numbers = np.full((len(table), len(named.dictionary)), np.nan, dtype=np.float32)
+    width = pc.fill_null(pc.list_value_length(parts[NUMBERS]), 0).to_numpy(zero_copy_only=False)
+    row = np.repeat(np.arange(len(table)), width)
+    numbers[row, named.indices.to_numpy()] = pc.fill_null(values, np.nan).to_numpy()
     return Features(
         text=pc.fill_null(parts[TEXT], ""),
         tokens=tuple(tokens[position] for position in order),
         indptr=np.concatenate([[0], np.cumsum(size.to_numpy(zero_copy_only=False))]).astype("i8"),
         token_idx=rank[coded.indices.to_numpy()],
+        number_names=tuple(named.dictionary.to_pylist()),
         numbers=numbers,
     )

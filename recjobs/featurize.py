@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from recjobs.columns import CATEGORIES, ITEM_ID, NUMBERS, TEXT, USER_ID
 from recjobs.errors import DataError
-from recjobs.features import TYPES, Features, aligned
+from recjobs.features import TYPES, Features, aligned, by_name
 from recjobs.index import Index
 
 #: Between a category's column and its value.
@@ -36,7 +36,9 @@ def from_table(table: pa.Table, index: Index) -> Features:
     if key is None:
         received = ", ".join(table.column_names)
         raise DataError(f"features: expected a column {ITEM_ID} or {USER_ID}. Received: {received}")
-    texts, categories, numbers = [], {}, []
+    texts: list[pa.Array] = []
+    categories: dict[str, pa.Array] = {}
+    numbers: dict[str, pa.Array] = {}
     for name in table.column_names:
         column = table[name].combine_chunks()
         if name == key or column.null_count == len(column):
@@ -46,7 +48,7 @@ def from_table(table: pa.Table, index: Index) -> Features:
         elif pa.types.is_boolean(column.type):
             categories[name] = split_values(column.cast(pa.string()), "")
         elif not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            numbers.append(_as_number(column))
+            numbers[name] = _as_number(column)
         elif _any_holds(column, _SEPARATOR) or not _any_holds(column, " "):
             categories[name] = split_values(column.cast(pa.string()), _SEPARATOR)
         else:
@@ -56,14 +58,14 @@ def from_table(table: pa.Table, index: Index) -> Features:
 
 
 def feature_columns(
-    texts: list[pa.Array], categories: dict[str, pa.Array], numbers: list[pa.Array], n: int
+    texts: list[pa.Array], categories: dict[str, pa.Array], numbers: dict[str, pa.Array], n: int
 ) -> dict[str, pa.Array]:
     """Return `columns.FEATURE_COLUMNS` of a table, made of its columns.
 
     Args:
         texts: Each string ``(n,)``.
         categories: By the column's name, each list of string ``(n,)``.
-        numbers: Each float ``(n,)``.
+        numbers: By the column's name, each float ``(n,)``.
         n: Rows of the table.
     """
     text = pa.array([""] * n, pa.string())
@@ -114,15 +116,14 @@ def _named(categories: dict[str, pa.Array], n: int) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(ends), values)
 
 
-def _side_by_side(numbers: list[pa.Array], n: int) -> pa.Array:
+def _side_by_side(numbers: dict[str, pa.Array], n: int) -> pa.Array:
     values = np.full((n, len(numbers)), np.nan, dtype=np.float32)
-    for position, column in enumerate(numbers):
+    for position, column in enumerate(numbers.values()):
         wide = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy(zero_copy_only=False)
         with np.errstate(over="ignore"):  # beyond float32 is infinite, and unknown like NaN
             values[:, position] = wide.astype(np.float32)
     values[~np.isfinite(values)] = np.nan
-    ends = np.arange(n + 1, dtype=np.int32) * np.int32(len(numbers))
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(values.ravel()))
+    return by_name(list(numbers), values)
 
 
 def _any_holds(column: pa.Array, part: str) -> bool:

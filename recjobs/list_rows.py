@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recjobs.columns import POPULAR, REASON, USER_ID
 from recjobs.dataset import BoolArray, Int32Array, Int64Array, SeenItems, TrainingSet
 from recjobs.models.base import Model
+from recjobs.models.relations import TellsFeatures
 from recjobs.topn import TopN
 
 #: One of a few names in nearly every entry.
@@ -32,6 +34,8 @@ class ListRows:
         self._n = n
         self._name = POPULAR if model is None else model.name
         self._relation = None if model is None else model.relation()
+        if isinstance(self._relation, TellsFeatures):
+            self._names = pa.array(self._relation.names, pa.string())
         self._history = _liked(train)
         self._range = None if model is None else model.rating_range
         self._by_source: Counter[str] = Counter()
@@ -44,6 +48,7 @@ class ListRows:
                 ("scores", pa.list_(pa.float32())),
                 ("sources", pa.list_(_SOURCE)),
                 ("because_item_ids", pa.list_(items)),
+                ("because_features", pa.list_(pa.string())),
                 (REASON, pa.string()),
             ]
         )
@@ -53,7 +58,8 @@ class ListRows:
         length = (block.item_idx >= 0).sum(axis=1)
         on_list = block.item_idx >= 0
         by_model = np.arange(block.item_idx.shape[1]) < block.n_model[:, None]
-        because = self._because(block, by_model)
+        asked = np.where(by_model, block.item_idx, -1).astype(np.int32)
+        because = self._because(asked, block.user_idx)
         self._count(block, length)
         values = block.score[on_list]
         if self._range is not None:
@@ -69,6 +75,7 @@ class ListRows:
         columns = [
             self._train.users.decode(block.user_idx),
             *(as_lists(column, length) for column in lists),
+            self._features(asked, block.user_idx, on_list),
             self._reasons(length),
         ]
         return pa.record_batch(columns, schema=self.schema)
@@ -81,11 +88,19 @@ class ListRows:
             "short": self._short,
         }
 
-    def _because(self, block: TopN, by_model: BoolArray) -> Int32Array:
+    def _because(self, asked: Int32Array, users: Int32Array) -> Int32Array:
         if self._relation is None:
-            return np.full_like(block.item_idx, -1)
-        asked = np.where(by_model, block.item_idx, -1).astype(np.int32)
-        return self._relation.because(asked, block.user_idx, self._history)
+            return np.full_like(asked, -1)
+        return self._relation.because(asked, users, self._history)
+
+    def _features(self, asked: Int32Array, users: Int32Array, on_list: BoolArray) -> pa.Array:
+        if not isinstance(self._relation, TellsFeatures):
+            return pa.nulls(len(users), pa.list_(pa.string()))
+        told = self._relation.because_features(asked, users)[on_list]
+        line, *others = (self._names.take(pa.array(idx, mask=idx < 0)) for idx in told.T)
+        for more in others:
+            line = pc.coalesce(pc.binary_join_element_wise(line, more, ", "), line)
+        return as_lists(line, on_list.sum(axis=1))
 
     def _count(self, block: TopN, length: Int32Array) -> None:
         own, empty = int((block.n_model > 0).sum()), int((length == 0).sum())

@@ -67,6 +67,7 @@ def load(
         "scores": "real[]",
         "sources": "text[]",
         "because_item_ids": f"{item_type}[]",
+        "because_features": "text[]",
         "reason": "text",
     }
     table = _table(schema, run_id)

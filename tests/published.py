@@ -134,6 +134,9 @@ class Job:
             because_item_ids=pa.array(
                 [[extra[0], None, extra[1], None, None][:k] for k in lengths], lists
             ),
+            because_features=pa.array(
+                [["kind=Crime, moon", None, "moon", None, None][:k] for k in lengths]
+            ),
             reason=pa.array(["too few candidates" if k < N else None for k in lengths]),
         )
         self._write(

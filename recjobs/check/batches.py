@@ -19,6 +19,7 @@ from recjobs.files import row_batches
 
 _BATCH_USERS: Final = 8192
 _PER_ITEM: Final = ("item_ids", "scores", "sources", "because_item_ids")
+_FEATURES: Final = "because_features"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Batch:
         length: int64, ``(n_rows,)``; entries per row.
         bounds: int64, ``(n_rows + 1,)``; the first entry of each row, and the number of all.
         explained: bool, ``(n_rows,)``; rows with a reason.
-        ragged: bool, ``(n_rows,)``; rows with more or fewer scores, sources or reasons than items.
+        ragged: bool, ``(n_rows,)``; rows with more or fewer scores, sources or reasons than items;
+            features are null where the model tells none.
         item_idx: int32, ``(n_entries,)``; -1 for an unknown or null item.
     """
 
@@ -66,6 +68,9 @@ def _batches(path: Path, log: Interactions) -> Iterator[Batch]:
 
 def _encoded(rows: pa.RecordBatch, log: Interactions) -> Batch:
     lengths = [_lengths(rows.column(name)) for name in _PER_ITEM]
+    if _FEATURES in rows.schema.names:  # not in those of a reference run of an earlier version
+        features = rows.column(_FEATURES)
+        lengths.append(np.where(features.is_valid(), _lengths(features), lengths[0]))
     return Batch(
         user_idx=log.users.encode(rows.column(USER_ID)),
         length=lengths[0],

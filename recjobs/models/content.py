@@ -14,6 +14,7 @@ Lops, de Gemmis and Semeraro, "Content-based Recommender Systems", Recommender S
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -42,6 +43,8 @@ from recjobs.progress import Progress, silent
 from recjobs.threads import over_rows
 from recjobs.topn import TILE_USERS, top_n_of_scores
 
+#: Features that explain one item: enough for a line.
+_TOLD: Final = 3
 #: The expectation of an item's popularity counts as much as so many people who like it.
 _EXPECTED_AS: Final = 10.0
 
@@ -70,6 +73,8 @@ class Content(BlockModel):
     _by_feature: sparse.csr_matrix
     _own: sparse.csr_matrix
     _popularity: Float32Array
+    _names: tuple[str, ...]
+    _name_of: Int32Array
 
     def fit(
         self,
@@ -90,6 +95,7 @@ class Content(BlockModel):
             numbers=settings.numbers,
         )
         self._rows = _wide(by_items.rows(train.log.item_features))
+        self._names, self._name_of = by_items.names, by_items.name_of
         self.known_items = np.diff(self._rows.indptr) > 0
         progress(0.5, f"{self.known_items.sum():,} items with {self._rows.shape[1]:,} features")
         self._by_feature = _wide(self._rows.T.tocsr())
@@ -104,7 +110,7 @@ class Content(BlockModel):
 
     def score_block(self, user_idx: Int32Array) -> Float32Array:
         """Return scores; see `BlockModel.score_block`."""
-        profiles = _wide(unit_rows(self._profiles(user_idx)))
+        profiles = self._profiles(user_idx)
         likeness = SparseItemItem(profiles, self._by_feature)
         scores = likeness.scores(np.arange(len(user_idx), dtype=np.int32))
         scores[np.isneginf(scores)] = 0
@@ -114,13 +120,15 @@ class Content(BlockModel):
 
     def relation(self) -> FeatureRelation:
         """Return how items relate: by the cosine of their rows."""
-        return FeatureRelation(self._history, self._rows)
+        return FeatureRelation(
+            self._history, self._rows, self._profiles, self._names, self._name_of
+        )
 
     def _profiles(self, users: Int32Array) -> sparse.csr_matrix:
         liked: sparse.csr_matrix = unit_rows(self._history[users] @ self._rows)
         if self._own.shape[0]:
             liked = liked + self._own[users] * np.float32(self.settings.own_features)
-        return liked
+        return _wide(unit_rows(liked))
 
     def _known_users(self) -> BoolArray:
         """Return who has a profile: who liked something with features, or has some themselves."""
@@ -148,6 +156,8 @@ class Content(BlockModel):
             **csr_arrays("own", self._own),
             "dim": np.array(self._rows.shape[1]),
             "popularity": self._popularity,
+            "names": np.frombuffer("\0".join(self._names).encode(), dtype=np.uint8),
+            "name_of": self._name_of,
         }
 
     def _restore(self, arrays: Arrays) -> None:
@@ -157,6 +167,8 @@ class Content(BlockModel):
         self._by_feature = _wide(self._rows.T.tocsr())
         self._own = csr_of("own", arrays, (len(arrays["own_indptr"]) - 1, dim))
         self._popularity = arrays["popularity"]
+        self._names = tuple(arrays["names"].tobytes().decode().split("\0"))
+        self._name_of = arrays["name_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +178,16 @@ class FeatureRelation:
     Attributes:
         history: What each user liked and how much, float32 CSR ``(n_users, n_items)``.
         rows: Of length 1, float32 CSR ``(n_items, dim)``.
+        profiles: Returns users' profiles, float32 CSR ``(b, dim)``.
+        names: Of the features.
+        name_of: The name of each of a row's places, int32 ``(dim,)``, ascending.
     """
 
     history: sparse.csr_matrix
     rows: sparse.csr_matrix
+    profiles: Callable[[Int32Array], sparse.csr_matrix]
+    names: tuple[str, ...]
+    name_of: Int32Array
 
     def because(self, lists: Int32Array, users: Int32Array, history: SeenItems) -> Int32Array:
         """Return the item with the greatest contribution, from the model's own histories."""
@@ -182,6 +200,23 @@ class FeatureRelation:
             content_kernels.because_of_rows(
                 lists[part], users[part], x.indptr, x.indices, x.data,
                 f.indptr, f.indices, f.data, f.shape[1], out[part],
+            )  # fmt: skip
+
+        over_rows(work, len(users), TILE_USERS)
+        return out
+
+    def because_features(self, lists: Int32Array, users: Int32Array) -> Int32Array:
+        """Return the features that add most to the likeness of profile and item."""
+        from recjobs.models import content_kernels
+
+        f = self.rows
+        out = np.full((*lists.shape, _TOLD), -1, dtype=np.int32)
+
+        def work(part: slice) -> None:
+            p = self.profiles(users[part])
+            content_kernels.telling_features(
+                lists[part], p.indptr, p.indices, p.data,
+                f.indptr, f.indices, f.data, self.name_of, out[part],
             )  # fmt: skip
 
         over_rows(work, len(users), TILE_USERS)

@@ -33,6 +33,11 @@ class FeatureRows:
         text: Weight of the text's group; 0 leaves it out.
         categories: Weight of the categories'.
         numbers: Weight of the numbers'.
+
+    Attributes:
+        names: What people call the features: a word, a category as ``column=value``, a number by
+            its column. Distinct, but that one may be both a word and a column.
+        name_of: The name of each of a row's places, int32 ``(dim,)``; ascending.
     """
 
     def __init__(
@@ -53,6 +58,10 @@ class FeatureRows:
         count = np.bincount(features.token_idx, minlength=len(self._tokens))
         self._token_idf = _idf(count.astype(np.float64), n)
         self._knots = [_knots(column) for column in features.numbers.T]
+        self.names = (*self._words, *self._tokens, *features.number_names)
+        apart = np.arange(len(self._words) + len(self._tokens))
+        knots = np.repeat(np.arange(len(self._knots)), [len(knots) for knots in self._knots])
+        self.name_of = np.concatenate([apart, len(apart) + knots]).astype(np.int32)
 
     def rows(self, features: Features, *, numbers: bool = True) -> sparse.csr_matrix:
         """Return rows float32 ``(n, dim)``, each of length 1, or 0 where nothing is known.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy import sparse
@@ -33,6 +33,28 @@ class ItemRelation(Protocol):
         self, items: Int32Array, candidates: BoolArray, n: int
     ) -> tuple[Int32Array, Float32Array]:
         """Return each item's n nearest candidates, ``(b, n)``, -1 padded, and their likeness."""
+
+
+@runtime_checkable
+class TellsFeatures(Protocol):
+    """A relation that explains recommended items by what is known of them, too.
+
+    Attributes:
+        names: Of the features, as people know them.
+    """
+
+    names: tuple[str, ...]
+
+    def because_features(self, lists: Int32Array, users: Int32Array) -> Int32Array:
+        """Return the features that weighed most for each listed item, the most telling first.
+
+        Args:
+            lists: int32, ``(b, n)``; -1 for an entry to leave alone.
+            users: int32, ``(b,)``; whose lists these are.
+
+        Returns:
+            Positions in ``names``, int32 ``(b, n, k)``; -1 where there are fewer than k.
+        """
 
 
 class ItemVectors:

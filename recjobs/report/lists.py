@@ -56,7 +56,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An item on a sample list; ``because`` names the history item that weighed most."""
+    """An item on a sample list; ``because`` names the history item and features behind it."""
 
     item_id: str
     title: str
@@ -179,9 +179,20 @@ def sample_lists(scored: Scored, log: Interactions, item_rows: Path, zone: tzinf
     samples = []
     for row, rows, recent, ids in zip(scored.samples, pasts, newest, in_pasts, strict=True):
         entries = [
-            Entry(str(i), named(i), fixed(score), source, "" if b is None else named(b))
-            for i, score, source, b in zip(
-                row["item_ids"], row["scores"], row["sources"], row["because_item_ids"], strict=True
+            Entry(
+                str(i),
+                named(i),
+                fixed(score),
+                source,
+                ": ".join(filter(None, ("" if b is None else named(b), features))),
+            )
+            for i, score, source, b, features in zip(
+                row["item_ids"],
+                row["scores"],
+                row["sources"],
+                row["because_item_ids"],
+                row["because_features"] or [None] * len(row["item_ids"]),
+                strict=True,
             )
         ]
         history = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from recjobs.columns import POPULAR
 from recjobs.report.numbers import fixed
-from recjobs.show.user import Status, UserView
+from recjobs.show.user import ListedItem, Status, UserView
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,15 +53,24 @@ def _list_table(view: UserView) -> Table:
     table.add_column("source" if fallback else "because of")
     table.add_column("score", justify="right")
     for item in view.items:
-        because = item.because_item_id
         _add(
             table,
             str(item.rank),
             _named(item.item_id, item.title),
-            item.source if because is None else _named(because, item.because_title),
+            _because(item) or item.source,
             fixed(item.score),
         )
     return table
+
+
+def _because(item: ListedItem) -> str:
+    """Return the item of the history that weighed most, and the features that did."""
+    reasons = []
+    if item.because_item_id is not None:
+        reasons.append(_named(item.because_item_id, item.because_title))
+    if item.because_features is not None:
+        reasons.append(item.because_features)
+    return ": ".join(reasons)
 
 
 def _history_table(view: UserView) -> Table:

@@ -42,6 +42,7 @@ class ListedItem:
         source: The model's name, or ``"popular"`` for a fallback.
         because_item_id: The item of the history that weighed most; None for a fallback.
         because_title: Its title.
+        because_features: The features that weighed most; None where the model tells none.
     """
 
     rank: int
@@ -51,6 +52,7 @@ class ListedItem:
     source: str
     because_item_id: int | str | None
     because_title: str | None
+    because_features: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,13 +60,13 @@ def known_before(
 def _features(table: pa.Table, settings: FeatureColumns) -> dict[str, pa.Array]:
     """Return `columns.FEATURE_COLUMNS` of what the query gave."""
 
-    def each(key: str, asked: tuple[str, ...]) -> list[pa.Array]:
-        names = [column_name(key, place) for place in range(len(asked))]
-        return [table[name].combine_chunks() for name in names]
+    def each(key: str, asked: tuple[str, ...]) -> dict[str, pa.Array]:
+        places = enumerate(asked)
+        return {name: table[column_name(key, place)].combine_chunks() for place, name in places}
 
     texts = [table[TEXT].cast(pa.string()).combine_chunks()]
-    values = zip(settings.categories, each(CATEGORIES, settings.categories), strict=True)
     categories = {
-        name: split_values(column.cast(pa.string()), JOINED_BY) for name, column in values
+        name: split_values(column.cast(pa.string()), JOINED_BY)
+        for name, column in each(CATEGORIES, settings.categories).items()
     }
     return feature_columns(texts, categories, each(NUMBERS, settings.numbers), len(table))

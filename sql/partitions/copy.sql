@@ -1,6 +1,15 @@
 -- Copies one run's lists into a table. Returns nothing. Parameters: run_id; identifiers: table,
 -- origin.
-insert into {table} (user_id, run_id, item_ids, scores, sources, because_item_ids, reason)
+insert into {table} (
+    user_id,
+    run_id,
+    item_ids,
+    scores,
+    sources,
+    because_item_ids,
+    because_features,
+    reason
+)
 select
     user_id,
     run_id,
@@ -8,6 +17,7 @@ select
     scores,
     sources,
     because_item_ids,
+    because_features,
     reason
 from {origin}
 where run_id = %(run_id)s

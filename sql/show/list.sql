@@ -7,7 +7,8 @@ select
     r.score,
     r.source,
     r.because_item_id,
-    because.title as because_title
+    because.title as because_title,
+    r.because_features
 from {schema}.recommend(%(user_id)s, %(n)s) as r
 left join {schema}.item as i on r.item_id = i.item_id
 left join {schema}.item as because on r.because_item_id = because.item_id

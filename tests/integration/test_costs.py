@@ -80,8 +80,8 @@ def test_a_load_is_one_copy_of_exactly_the_rows(
         partitions.complete(connection, "recs", 1, users)
     assert len(statements) == 11  # for any number of users; the COPY is one more
     assert len(sent) == -(-users // partitions.BATCH_ROWS)
-    # Fields: their number; two ids; a null reason; four arrays of two entries, "ials" in one.
-    row = 2 + 2 * (4 + 8) + 4 + 4 * (4 + 20) + 2 * ((4 + 8) + (4 + 4) + (4 + 4)) + (4 + 8) + 4
+    # Their number; two ids; no reason, no features; four arrays of two entries, "ials" in one.
+    row = 2 + 2 * (4 + 8) + 2 * 4 + 4 * (4 + 20) + 2 * ((4 + 8) + (4 + 4) + (4 + 4)) + (4 + 8) + 4
     assert sum(sent) == users * row
 
 
@@ -96,6 +96,7 @@ def lists(folder: Path, users: int) -> Path:
         "because_item_ids": pa.ListArray.from_arrays(
             ends, pa.array(np.arange(2 * users), mask=np.arange(2 * users) % 2 == 1)
         ),
+        "because_features": pa.nulls(users, pa.list_(pa.string())),
         "reason": pa.nulls(users, pa.string()),
     }
     pq.write_table(pa.table(table), folder / "lists.parquet")

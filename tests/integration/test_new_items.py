@@ -37,7 +37,7 @@ def test_new_items_are_recommended_and_explained(
     monkeypatch.setenv("RECJOBS__EVALUATE__BASELINES", '["popular", "content"]')
     pipeline.run_night(shop.settings, night(30))
     rows = shop.execute(
-        "select r.user_id, r.item_id, r.source, r.because_item_id, i.kind, b.kind"
+        "select r.user_id, r.item_id, r.source, r.because_features, i.kind, b.kind"
         " from recs.recommendations r join app.items i using (item_id)"
         " left join app.items b on b.item_id = r.because_item_id where r.item_id >= 5000"
     )
@@ -46,6 +46,9 @@ def test_new_items_are_recommended_and_explained(
     reasons = [(kind, because) for *_, kind, because in rows if because]
     assert reasons
     assert all(kind == because for kind, because in reasons)
+    assert {(told, f"kind={kind}") for *_, told, kind, because in rows if because} == {
+        (f"kind=group {n}", f"kind=group {n}") for n in range(6)
+    }
     similar = shop.execute("select similar_item_id from recs.similar_items where item_id = 5002")
     assert len(similar) == 20
 

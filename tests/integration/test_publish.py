@@ -45,11 +45,12 @@ def test_every_id_type_comes_back_as_it_went_in(
         # The driver reads an array of uuid as text, as it reads one uuid.
         found = {user: _list(items) for user, items in found.items()}
     assert found == expected
-    [(because, score, source, as_of)] = job.rows(
-        "select because_item_id, score, source, as_of from recs.recommendations"
+    [(because, features, score, source, as_of)] = job.rows(
+        "select because_item_id, because_features, score, source, as_of from recs.recommendations"
         " where user_id = %s and rank = 1", job.user(0),
     )  # fmt: skip
     assert (because, score, source) == (job.item(run, 90), 1.0, "mf")
+    assert features == "kind=Crime, moon"
     assert as_of == run.key.as_of
 
 
@@ -59,7 +60,10 @@ def _list(value: Any) -> list[Any]:
 
 def test_view_and_function_agree(job: Job) -> None:
     job.night(1)
-    columns = "rank, item_id, score, source, because_item_id, run_id, as_of, model, published_at"
+    columns = (
+        "rank, item_id, score, source, because_item_id, run_id, as_of, model, published_at, "
+        "because_features"
+    )
     user = job.user(4)
     view = job.rows(f"select {columns} from recs.recommendations where user_id = %s", user)
     function = job.rows(f"select {columns} from recs.recommend(%s)", user)
@@ -72,8 +76,9 @@ def test_view_and_function_agree(job: Job) -> None:
 
 def test_an_unseen_user_gets_the_popular_items(job: Job) -> None:
     run = job.night(1)
-    rows = job.rows("select rank, item_id, source, because_item_id from recs.recommend(%s, 2)", -1)
-    assert rows == [(k, job.item(run, 89 + k), "popular", None) for k in (1, 2)]
+    columns = "rank, item_id, source, because_item_id, because_features"
+    rows = job.rows(f"select {columns} from recs.recommend(%s, 2)", -1)
+    assert rows == [(k, job.item(run, 89 + k), "popular", None, None) for k in (1, 2)]
     assert job.rows("select * from recs.recommendations where user_id = -1") == []
 
 

@@ -196,8 +196,8 @@ def test_a_promoted_run_reads_as_it_was_stored(job: Job) -> None:
     job.night(5)
     run = job.night(3)
     query = (
-        "select user_id, rank, item_id, score, source, because_item_id from recs.{}"
-        " where run_id = %s order by user_id, rank"
+        "select user_id, rank, item_id, score, source, because_item_id, because_features"
+        " from recs.{} where run_id = %s order by user_id, rank"
     )
     stored = job.rows(query.format("recommendations_history"), run.run_id)
     job.promote(run)

@@ -27,7 +27,7 @@ from recjobs.runs import Run, RunStore, run_folder
 from recjobs.shards import Shard
 from shop import Shop, night
 
-COLUMNS = "user_id, item_ids, scores, sources, because_item_ids, reason"
+COLUMNS = "user_id, item_ids, scores, sources, because_item_ids, because_features, reason"
 
 
 @pytest.fixture

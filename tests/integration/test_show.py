@@ -61,12 +61,15 @@ def serve(dsn: str, id_type: IdType, root: Path) -> tuple[Run, RunFolder]:
         update recs.run set n = 2, lists_in = 'top_n_list', status = 'stored';
         create table recs.top_n_list_1 partition of recs.top_n_list for values in (1);
         insert into recs.live (run_id, since) values (%(run)s, now());
-        insert into recs.top_n_list values
+        insert into recs.top_n_list (
+          user_id, run_id, item_ids, scores, sources, because_item_ids, because_features, reason
+        ) values
           (%(served)s, %(run)s, %(items)s::{ids}[], '{{5,4,3,2,1}}',
            '{{ease,ease,ease,popular,popular}}',
-           array[%(last)s, %(last)s, null, null, null]::{ids}[], null),
+           array[%(last)s, %(last)s, null, null, null]::{ids}[],
+           '{{"kind=[b]Crime, moon",NULL,NULL,NULL,NULL}}', null),
           (%(short)s, %(run)s, array[%(first)s]::{ids}[], '{{5}}', '{{popular}}',
-           array[null]::{ids}[], 'only 1 of 2: every other candidate has been seen');
+           array[null]::{ids}[], null, 'only 1 of 2: every other candidate has been seen');
         insert into recs.unserved_user values (%(refused)s, %(run)s, 'not active in the source');
         insert into recs.popular_list values
           (%(run)s, 'all', %(items)s::{ids}[], '{{9,8,7,6,5}}');
@@ -126,6 +129,7 @@ def test_a_served_user_of_every_id_type(database: str, tmp_path: Path, id_type: 
     assert [(i.because_item_id, i.because_title) for i in view.items] == [
         (item(4), f"Thing [b]{item(4)}")
     ] * 2
+    assert [i.because_features for i in view.items] == ["kind=[b]Crime, moon", None]
     assert view.interactions == 12
     assert len(view.history) == 10
     newest = view.history[0]
@@ -135,6 +139,7 @@ def test_a_served_user_of_every_id_type(database: str, tmp_path: Path, id_type: 
     printed = terminal(view)
     assert f"User {user}: served" in printed
     assert f"Thing [b]{item(1)} ({item(1)})" in printed  # no markup is read
+    assert "kind=[b]Crime, moon" in printed
     assert "The newest of 12 interactions" in printed
     assert "4.5 [view]" in printed
 

@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
         ("scores", pa.list_(pa.float32())),
         ("sources", pa.list_(pa.string())),
         ("because_item_ids", pa.list_(pa.int64())),
+        ("because_features", pa.list_(pa.string())),
         ("reason", pa.string()),
     ]
 )
@@ -168,6 +169,9 @@ WRONG: dict[str, tuple[Callable[[Rows], Any], str, int, str]] = {
              "completeness", 1, "fewer than 3 items and no reason"),
     "a score too few": (change(2, scores=[1.0]), "completeness", 1, "more or fewer scores"),
     "sources are null": (change(2, sources=None), "completeness", 1, "more or fewer scores"),
+    "a feature too few": (
+        change(2, because_features=["kind=Crime"]), "completeness", 1, "more or fewer scores",
+    ),
     "no because": (change(2, because_item_ids=[]), "completeness", 1, "more or fewer scores"),
     "seen": (change(1, item_ids=[1, 2, 4, 5]), "seen_items", 1, "1 items on the lists were seen"),
     "seen among the spares": (change(1, item_ids=[1, 3, 4, 2]), "seen_items", 1, "'all'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from recjobs.config import FeedbackSettings
 from recjobs.dataset import Interactions, SeenItems, TrainingSet, training_set
 from recjobs.errors import ConfigError
 from recjobs.featurize import from_table
+from recjobs.list_rows import ListRows
 from recjobs.models.feature_rows import FeatureRows
+from recjobs.models.relations import TellsFeatures
 from recjobs.score import top_n
+from recjobs.topn import TopN
 
 ITEMS = pa.table(
     {
@@ -71,6 +75,43 @@ def test_new_items_are_recommended_by_what_they_are() -> None:
     users = train.users.encode(pa.array([1]))
     because = relation.because(new, users, SeenItems(train.indptr, train.item_idx))
     assert train.items.decode(because[0]).to_pylist() == [1, 4]
+
+
+def test_the_features_that_weigh_most_are_told() -> None:
+    train = train_of(known(log_of(ROWS, items=[3, 6])))
+    model = fitted(train)
+    relation = model.relation()
+    assert isinstance(relation, TellsFeatures)
+    users = np.arange(train.n_users, dtype=np.int32)
+    items = np.tile(np.arange(train.n_items, dtype=np.int32), (len(users), 1))
+    items[:, 0] = -1
+    found = relation.because_features(items, users)
+    profiles, rows = relation.profiles(users).toarray(), model._rows.toarray()
+    for user in users:
+        assert (found[user, 0] == -1).all()  # an entry to leave alone
+        for item in range(1, train.n_items):
+            shares: Counter[str] = Counter()
+            for place, share in enumerate(profiles[user] * rows[item]):
+                shares[relation.names[relation.name_of[place]]] += float(share)
+            told = [relation.names[name] for name in found[user, item] if name >= 0]
+            most = [name for name, share in shares.most_common(3) if share > 0]
+            assert [shares[name] for name in told] == pytest.approx([shares[n] for n in most])
+    reasons = ListRows(model, train, 2)
+    block = TopN(users, items[:, 1:3], np.ones((3, 2), np.float32), np.int32([2, 1, 0]))
+    told = reasons.batch(block).column("because_features").to_pylist()
+    # Who watched Star Wars: Star Trek and Star Gate; an entry of the fallback has no features.
+    assert told == [["genres=Sci-Fi, star", "star, genres=Sci-Fi"], [None, None], [None] * 2]
+
+
+def test_numbers_are_told_by_their_column() -> None:
+    table = ITEMS.set_column(3, "year", pa.array([1979.0, 1980.0, 1994.0, None, 2003.0, 1970.0]))
+    train = train_of(known(log_of(ROWS, items=[3, 6]), table))
+    relation = fitted(train).relation()
+    assert isinstance(relation, TellsFeatures)
+    user, item = train.users.encode(pa.array([3])), train.items.encode(pa.array([1]))
+    found = relation.because_features(item.reshape(1, 1), user)
+    # Both lie between the same two quantiles, which go by one name.
+    assert [relation.names[name] for name in found[0, 0]] == ["genres=Sci-Fi", "star", "year"]
 
 
 def test_what_was_liked_long_ago_counts_less() -> None:

@@ -50,6 +50,7 @@ def test_a_table_is_understood_by_type_and_content() -> None:
     np.testing.assert_array_equal(
         found.numbers, np.float32([[np.nan] * 2, [1985, -1], [1979, 2], [np.nan] * 2])
     )
+    assert found.number_names == ("year", "released")
     assert found.given.tolist() == [True, True, True, False]
 
 
@@ -68,7 +69,9 @@ def test_a_table_without_ids_or_with_an_id_twice_is_refused() -> None:
 
 def test_rows_must_agree() -> None:
     with pytest.raises(DataError, match=r"expected 1 rows .* Received: 0 nulls, 0 rows of cate"):
-        Features(pa.array([""]), (), NO_FEATURES.indptr, NO_FEATURES.token_idx, np.zeros((1, 0)))
+        Features(
+            pa.array([""]), (), NO_FEATURES.indptr, NO_FEATURES.token_idx, (), np.zeros((1, 0))
+        )
 
 
 values = st.text("ab |é\n", max_size=4) | st.none()
@@ -97,6 +100,7 @@ def test_saved_and_loaded(
         assert [token for token in tokens_of(made, row) if token.startswith("tags")] == expected
     assert loaded.text.equals(made.text)
     assert loaded.tokens == made.tokens
+    assert loaded.number_names == made.number_names
     for name in ("indptr", "token_idx", "numbers", "given"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(made, name))
 

@@ -448,6 +448,7 @@ def test_short_and_empty_lists_are_told_with_their_reason(
             "because_item_ids": pa.array(
                 [[] if u == ids[0] else [3, None] for u in ids], ids_of_items
             ),
+            "because_features": [[] if u == ids[0] else ["kind=Crime", None] for u in ids],
             "reason": ["nothing left"] + ["only 2 of 5"] * 40,
         }
     )
@@ -457,14 +458,17 @@ def test_short_and_empty_lists_are_told_with_their_reason(
     assert found.short == {"only 2 of 5": 40, "nothing left": 1}
     samples = sample_lists(found, log, finished.path("extract", "items.parquet"), UTC)
     whole = next(sample for sample in samples if sample.entries)
-    assert [entry.because for entry in whole.entries] == [f'{HOSTILE} & "Title" 3', ""]
+    assert [entry.because for entry in whole.entries] == [
+        f'{HOSTILE} & "Title" 3: kind=Crime',
+        "",
+    ]
     assert whole.history[0].note == f"buy {HOSTILE}"
 
 
 def test_an_item_without_a_title_goes_by_its_id(finished: RunFolder, log: Interactions) -> None:
     lists = read_lists([finished.path("score", "lists.parquet")], log, 5)
     row = {**lists.samples[0], "item_ids": [0], "scores": [1.0], "sources": ["x"],
-           "because_item_ids": [None]}  # fmt: skip
+           "because_item_ids": [None], "because_features": None}  # fmt: skip
     one = dataclasses.replace(lists, samples=[row])
     sample = sample_lists(one, log, finished.path("extract", "items.parquet"), UTC)[0]
     assert (sample.entries[0].title, sample.entries[0].item_id) == ("item 0", "0")

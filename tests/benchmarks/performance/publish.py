@@ -41,6 +41,7 @@ _COLUMNS = {
     "scores": "real[]",
     "sources": "text[]",
     "because_item_ids": "bigint[]",
+    "because_features": "text[]",
     "reason": "text",
 }
 _READ = "select item_id, score from recs.recommendations where user_id = %s order by rank limit 20"
@@ -83,6 +84,7 @@ def _lists(users: np.ndarray, items: int, rng: np.random.Generator) -> pa.Record
         "because_item_ids": pa.ListArray.from_arrays(
             ends, pa.array(reason, mask=rng.random(n * N) < 0.5)
         ),
+        "because_features": pa.nulls(n, pa.list_(pa.string())),
         "reason": pa.nulls(n, pa.string()),
     }
     return pa.record_batch(columns)
