@@ -33,6 +33,7 @@ class Table:
         protocol: Of `recjobs bench quality`.
         columns: The heads of its columns; the first is the family's.
         rows: By family, best first, a value for each column.
+        differences: By family, the difference from each family that it is compared with.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Table:
     protocol: str
     columns: tuple[str, ...]
     rows: dict[str, dict[str, str]]
+    differences: dict[str, dict[str, str]]
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -62,12 +64,24 @@ def tables(quality: str) -> list[Table]:
     found = []
     for title, body in re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", quality, re.DOTALL | re.M):
         head = re.search(r"^`([\w-]+)`, protocol \*(\w+)\*$", body, re.M)
-        lines = re.search(r"^\| family \| .*\| seeds \|(?:.*\n\|)*.*", body, re.M)
-        if head and lines:
-            columns, _, *rows = map(_cells, lines[0].splitlines())
-            named = {row[0].strip("`"): dict(zip(columns, row, strict=True)) for row in rows}
-            found.append(Table(title, head[1], head[2], tuple(columns), named))
+        rows = _rows(rf"\| family \| .*\| {_AFTER_METRICS} \|", body)
+        if head and rows:
+            columns = tuple(next(iter(rows.values())))
+            minus = {
+                family: {other[7:-1]: shown for other, shown in row.items() if other != "family"}
+                for family, row in _rows(r"\| family \| minus `", body).items()
+            }
+            found.append(Table(title, head[1], head[2], columns, rows, minus))
     return found
+
+
+def _rows(head: str, body: str) -> dict[str, dict[str, str]]:
+    """Return the rows of the table whose head begins so, by family; none where there is none."""
+    table = re.search(rf"^{head}(?:.*\n\|)*.*", body, re.M)
+    if not table:
+        return {}
+    columns, _, *rows = map(_cells, table[0].splitlines())
+    return {row[0].strip("`"): dict(zip(columns, row, strict=True)) for row in rows}
 
 
 def pages(docs: Path) -> dict[Path, str]:
@@ -144,7 +158,7 @@ def _ranks_what_is_known(table: Table) -> bool:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+    return [cell.strip() for cell in re.split(r" \|(?: |$)", line.strip().removeprefix("|"))[:-1]]
 
 
 if __name__ == "__main__":

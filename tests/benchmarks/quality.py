@@ -158,10 +158,7 @@ def _bench(
 
 def _page(presets: dict[str, Any]) -> None:
     measured: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    missing: dict[str, list[str]] = {}
     for name, split in SPLITS.items():
-        if not data.available(split.folder):
-            continue
         for model in _families(split):
             seeds = [
                 json.loads(path.read_text(encoding="utf-8"))
@@ -169,13 +166,14 @@ def _page(presets: dict[str, Any]) -> None:
                 if path.exists()
             ]
             preset = presets.get(name, {}).get(model, {})
-            seeds = [each for each in seeds if each["preset"] == preset]
-            if seeds:
+            if seeds := [each for each in seeds if each["preset"] == preset]:
                 measured.setdefault(name, {})[model] = seeds
-            else:
-                missing.setdefault(name, []).append(model)
     quality_page.write(
-        ROOT / "docs" / "quality.md", measured, missing, PRESETS.read_text(encoding="utf-8")
+        ROOT / "docs" / "quality.md",
+        measured,
+        {name: _families(split) for name, split in SPLITS.items()},
+        presets,
+        PRESETS.read_text(encoding="utf-8"),
     )
     model_pages.write()
 

@@ -1,4 +1,4 @@
-"""The measured cells as the tables of ``docs/quality.md``."""
+"""The measured cells as the tables of ``docs/quality.md``; what was measured before stays there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks.model_pages import Table, tables
 from benchmarks.quality_splits import SPLITS, Split
 from recjobs.metrics import Bootstrap, paired_difference
 
@@ -17,34 +18,67 @@ START, END = "<!-- measured -->", "<!-- /measured -->"
 Cells = Mapping[str, Mapping[str, Sequence[dict[str, Any]]]]
 
 
-def write(page: Path, cells: Cells, missing: Mapping[str, Sequence[str]], presets: str) -> None:
+def write(
+    page: Path,
+    cells: Cells,
+    families: Mapping[str, Sequence[str]],
+    presets: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    shown: str,
+) -> None:
     """Put the tables between the page's marks.
+
+    A family that was not measured anew, or with fewer seeds than before, keeps its row, if it was
+    measured with the settings of today.
 
     Args:
         page: With both marks.
-        cells: By split and family, the results of its seeds.
-        missing: By split, the families that are in the registry and have not been measured.
-        presets: The text of the presets.
+        cells: By split and family, the results of its seeds, all with the settings of today.
+        families: By split, those of the registry that are to be measured.
+        presets: By split and family, the settings of today.
+        shown: The presets as a text.
     """
-    parts = [_part(name, cells.get(name, {}), missing.get(name, ())) for name in SPLITS]
-    shown = f"### Presets\n\n```toml\n{presets.strip()}\n```"
     text = page.read_text(encoding="utf-8")
     before, after = text.split(START)[0], text.split(END)[1]
-    body = "\n\n".join([*parts, shown])
+    measured = {table.name: table for table in tables(text)}
+    parts = [
+        _part(name, cells.get(name, {}), families[name], presets.get(name, {}), measured.get(name))
+        for name in SPLITS
+    ]
+    body = "\n\n".join([*parts, f"### Presets\n\n```toml\n{shown.strip()}\n```"])
     page.write_text(f"{before}{START}\n\n{body}\n\n{END}{after}", encoding="utf-8")
 
 
-def _part(name: str, cells: Mapping[str, Sequence[dict[str, Any]]], missing: Sequence[str]) -> str:
+def _part(
+    name: str,
+    cells: Mapping[str, Sequence[dict[str, Any]]],
+    families: Sequence[str],
+    presets: Mapping[str, Mapping[str, Any]],
+    before: Table | None,
+) -> str:
     split = SPLITS[name]
+    head = ["family", *split.metrics, "seeds", "settings", "fit s", "score s", "MB", "threads", "on"]
+    stay, minus = {}, {}
+    if before is not None and list(before.columns) == head:
+        stay = {
+            family: row
+            for family, row in before.rows.items()
+            if row["settings"] == _settings(presets.get(family, {}))
+            and len(cells.get(family, ())) < int(row["seeds"])
+        }
+        minus = {family: before.differences.get(family, {}) for family in stay}
+    anew = {family: seeds for family, seeds in cells.items() if family not in stay}
+    found = {family: _line(split, family, seeds) for family, seeds in anew.items()}
+    found |= {family: list(row.values()) for family, row in stay.items()}
+    rows = {family: found[family] for family in families if family in found}
     lines = [f"### {split.title}", "", f"`{name}`, protocol *{split.protocol}*", ""]
-    if cells:
-        head = ["family", *split.metrics, "seeds", "settings", "fit s", "score s", "MB", "threads"]
-        lines += [_row([*head, "on"]), _row(["---"] * (len(head) + 1))]
-        best = sorted(cells, key=lambda m: _mean(cells[m], split.metrics[0]))
-        for model in best if split.protocol == "rating" else reversed(best):
-            lines.append(_row(_line(split, model, cells[model])))
-        lines += _differences(split, cells)
-    if missing:
+    if rows:
+        lines += [_row(head), _row(["---"] * len(head))]
+        best = sorted(rows, key=lambda family: float(rows[family][1].split()[0]))
+        for family in best if split.protocol == "rating" else reversed(best):
+            lines.append(_row(rows[family]))
+        minus |= _differences(split, anew)
+        lines += _compared(split, {family: minus.get(family, {}) for family in rows})
+    if missing := [family for family in families if family not in rows]:
         lines += ["", f"Not measured yet: {', '.join(missing)}."]
     return "\n".join(lines)
 
@@ -57,11 +91,10 @@ def _line(split: Split, model: str, seeds: Sequence[dict[str, Any]]) -> list[str
             np.mean([each["result"]["intervals"][metric][end] for each in seeds]) for end in (0, 1)
         )
         columns.append(f"{_mean(seeds, metric):.4f} [{low:.4f}, {high:.4f}]")
-    given = ", ".join(f"{key} = {json.dumps(value)}" for key, value in seeds[0]["preset"].items())
     memory = first["peak_memory_mb"]
     columns += [
         str(len(seeds)),
-        given or "defaults",
+        _settings(seeds[0]["preset"]),
         _seconds(seeds),
         f"{np.mean([each['result']['score_seconds'] for each in seeds]):.1f}",
         "" if memory is None else f"{memory:.0f}",
@@ -80,29 +113,38 @@ def _seconds(seeds: Sequence[dict[str, Any]]) -> str:
     return f"{selection:.0f} + {total - selection:.0f}"
 
 
-def _differences(split: Split, cells: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
-    """Return each family's paired difference from those that it is to be compared with."""
-    against = [other for other in split.against if other in cells]
-    if not against or len(cells) < 2:
-        return []
+def _settings(preset: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {json.dumps(value)}" for key, value in preset.items()) or "defaults"
+
+
+def _differences(
+    split: Split, cells: Mapping[str, Sequence[dict[str, Any]]]
+) -> dict[str, dict[str, str]]:
+    """Return each family's paired differences from those that it is to be compared with."""
     metric = split.metrics[0]
-    lines = ["", f"Paired difference of {metric}, user by user, mean of the seeds:", ""]
-    lines += [_row(["family", *(f"minus `{other}`" for other in against)])]
-    lines += [_row(["---"] * (len(against) + 1))]
-    for model in cells:
-        shown = [f"`{model}`"]
-        for other in against:
-            ours, theirs = (_per_user(cells[each], metric) for each in (model, other))
+    found: dict[str, dict[str, str]] = {}
+    for model in cells if set(split.against) & set(cells) else ():
+        ours = _per_user(cells[model], metric)
+        for other in (each for each in split.against if each in cells and each != model):
+            theirs = _per_user(cells[other], metric)
             users = sorted(ours.keys() & theirs.keys())
             pairs = [np.array([[side[u]] for u in users]) for side in (ours, theirs)]
-            found = paired_difference(*pairs, Bootstrap())[0]
-            same = (
-                ""
-                if model == other
-                else f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-            )
-            shown.append(same)
-        lines.append(_row(shown))
+            estimate = paired_difference(*pairs, Bootstrap())[0]
+            shown = f"{estimate.value:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]"
+            found.setdefault(model, {})[other] = shown
+    return found
+
+
+def _compared(split: Split, minus: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the table of differences, from the families that are there."""
+    against = [other for other in split.against if other in minus]
+    if not against or len(minus) < 2:
+        return []
+    lines = ["", f"Paired difference of {split.metrics[0]}, user by user, mean of the seeds:", ""]
+    lines += [_row(["family", *(f"minus `{other}`" for other in against)])]
+    lines += [_row(["---"] * (len(against) + 1))]
+    for family, of in minus.items():
+        lines.append(_row([f"`{family}`", *(of.get(other, "") for other in against)]))
     return lines
 
 

@@ -89,13 +89,50 @@ def test_the_page_shows_what_is_measured_and_what_is_not(tmp_path: Path) -> None
         "fit_seconds": 2.0, "score_seconds": 1.0, "peak_memory_mb": 512.0, "threads": 1,
     }  # fmt: skip
     cell = {"result": result, "preset": {"l2": 3.0}, "cores": 2, "date": "2026-01-02"}
-    quality_page.write(page, {"ml-1m-99": {"ease": [cell]}}, {"gowalla": ["mf"]}, "# presets")
-    text = page.read_text()
+    families = {name: ["mf"] for name in splits.SPLITS} | {"ml-1m-99": ["ease", "mf"]}
+    presets: dict[str, Any] = {"ml-1m-99": {"ease": {"l2": 3.0}}}
+
+    def write(cells: quality_page.Cells) -> str:
+        quality_page.write(page, cells, families, presets, "# presets")
+        return page.read_text()
+
+    text = write({"ml-1m-99": {"ease": [cell, cell]}})
     assert "| `ease` | 0.7000 [0.1000, 0.9000] | 0.4000" in text
     assert "l2 = 3.0" in text
     assert "Not measured yet: mf." in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    quality_page.write(page, {}, {}, "")
-    assert "`ease`" not in page.read_text()
+    assert write({}) == text  # of which nothing is here any more: it stays
+    assert write({"ml-1m-99": {"ease": [cell | {"date": "2026-03-04"}]}}) == text  # fewer seeds
+    assert "2026-03-04" in write({"ml-1m-99": {"ease": [cell, cell | {"date": "2026-03-04"}]}})
+    presets["ml-1m-99"]["ease"]["l2"] = 4.0  # it was measured with other settings
+    assert "`ease`" not in write({})
+
+
+def test_differences_stay_with_their_rows(tmp_path: Path) -> None:
+    page, name = tmp_path / "quality.md", "ml-1m-time"
+    page.write_text(f"{quality_page.START}{quality_page.END}")
+    metrics = ("ndcg@10", "recall@20")
+
+    def cell(model: str, shift: float) -> dict[str, Any]:
+        per_user = tmp_path / f"{model}.parquet"
+        table = {"user_id": [1, 2, 3], "ndcg@10": [shift, 0.2 + shift, 0.1 + shift]}
+        pq.write_table(pa.table(table), per_user)
+        result = {
+            "metrics": dict.fromkeys(metrics, shift), "intervals": dict.fromkeys(metrics, [0, 1]),
+            "counts": {}, "fit_seconds": 2.0, "score_seconds": 1.0, "peak_memory_mb": None,
+            "threads": 1,
+        }  # fmt: skip
+        return {"result": result, "preset": {}, "cores": 2, "date": "x", "per_user": str(per_user)}
+
+    def write(**cells: list[dict[str, Any]]) -> str:
+        families = {each: ["popular", "ease"] for each in splits.SPLITS}
+        quality_page.write(page, {name: cells}, families, {}, "")
+        return page.read_text()
+
+    text = write(popular=[cell("popular", 0.0)], ease=[cell("ease", 0.25)])
+    assert "| `ease` | +0.2500 [+0.2500, +0.2500] |  |" in text
+    assert write() == text
+    # Of what is not here, nobody knows the difference from what was measured anew.
+    assert "| `ease` |  |  |" in write(ease=[cell("ease", 0.5)])
