@@ -178,7 +178,8 @@ class RunFolder:
                 for file in self._fs.find(path):
                     if file.endswith(f"/{MANIFEST}"):
                         self._fs.rm(file)
-                self._fs.rm(path, recursive=True)
+                if self._fs.exists(path):  # in an object store, as long as a file is left
+                    self._fs.rm(path, recursive=True)
 
     def _commit(self, stage: str, output: StageOutput, seconds: float) -> None:
         files = sorted(p for p in output.folder.rglob("*") if p.is_file())

@@ -11,7 +11,7 @@ from typing import Any, Final
 from recjobs import models, version
 from recjobs.config import Settings
 from recjobs.errors import ConfigError
-from recjobs.night import lease
+from recjobs.night import kept_parts, lease
 from recjobs.runs import FINISHED, Run, RunKey, RunStore
 
 #: Sections that a run may override; the others say where things are, not what a list is.
@@ -38,7 +38,8 @@ def begin(
         as_of: Only interactions before it exist for this run.
         overrides: Settings by dotted key, such as ``{"model.name": "ease"}``; a run with any does
             not go live by itself.
-        fresh: Extract again, as a new run that supersedes the newest one of the same key.
+        fresh: Extract again, as a new run that supersedes the newest one of the same key; days
+            that earlier nights have read are not used.
         dry_run: Stop after ``check``; no published table is touched.
         request: Names the attempt (an Airflow DAG run); the same name gives the same run.
         warm: Whether a new run may start from an earlier night's weights, as ``[train]`` says.
@@ -77,6 +78,8 @@ def begin(
         artifacts=_new_folder(settings),
         cold_every=_cold_every(settings) if warm else None,
     )
+    if fresh and run.supersedes is None:
+        kept_parts(settings).drop()  # one that supersedes another holds them against the source
     if run.status not in FINISHED:
         with lease(settings, run.run_id):  # taken, and kept for the first stage
             moved = _moved(run, settings)

@@ -76,6 +76,11 @@ def translated(error: psycopg2.Error) -> ConfigError | DatabaseError:
             f"{_first_line(error)}. If it is one of ours, run: recjobs migrate; "
             "if it is one of the source's, see: recjobs doctor"
         )
+    if isinstance(error, psycopg2.errors.DependentObjectsStillExist):
+        return ConfigError(
+            f"{_first_line(error)}: {error.diag.message_detail}. Drop those first, which are none "
+            "of ours, and make them again afterwards"
+        )
     return DatabaseError(_first_line(error))
 
 

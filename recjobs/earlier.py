@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recjobs.columns import POPULAR
-from recjobs.errors import RecJobsError
 from recjobs.night import Night
-from recjobs.read_back import read_log, read_model, read_split
+from recjobs.read_back import UNREADABLE, read_log, read_model, read_split
 from recjobs.runs import Run, run_folder
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def champion(night: Night) -> tuple[Champion | None, str | None]:
         return None, "no run with an earlier as_of has been live"
     if run.published_source == POPULAR:
         return None, f"run {run.run_id} published popularity lists: the floor stands for it"
-    return _fitted(run, "train")
+    return _fitted(run, "train", features=night.settings.rerank.asked)
 
 
 def parent(
@@ -61,7 +60,7 @@ def parent(
     return Parent(model, found.log.users, found.log.items, best_epoch), None
 
 
-def _fitted(run: Run, stage: str) -> tuple[Champion | None, str | None]:
+def _fitted(run: Run, stage: str, *, features: bool = False) -> tuple[Champion | None, str | None]:
     """Return what a run fitted in a stage, and on what; or None and why that can't be had."""
     from recjobs.evaluate import Champion
 
@@ -69,8 +68,7 @@ def _fitted(run: Run, stage: str) -> tuple[Champion | None, str | None]:
     if not folder.finished(stage):
         return None, f"the artifacts of run {run.run_id} are no longer in {folder.url}"
     try:
-        parts = read_model(folder, run.model, stage), read_log(folder), read_split(folder)
-    except (RecJobsError, OSError, KeyError, TypeError, ValueError) as error:
-        # An older version wrote it, or half of it is gone: no reason to stop tonight.
+        model, log = read_model(folder, run.model, stage), read_log(folder, features=features)
+        return Champion(run.run_id, model, log, read_split(folder)), None
+    except UNREADABLE as error:  # no reason to stop tonight
         return None, f"run {run.run_id} can't be read any more: {error}"
-    return Champion(run.run_id, *parts), None

@@ -138,9 +138,14 @@ def by_name(names: Sequence[str], numbers: npt.NDArray[np.float32]) -> pa.ListAr
 
 
 def _of_columns(table: pa.Table) -> Features:
-    parts: dict[str, Any] = {
-        name: table[name].cast(kind).combine_chunks() for name, kind in TYPES.items()
-    }
+    try:
+        parts: dict[str, Any] = {
+            name: table[name].cast(kind).combine_chunks() for name, kind in TYPES.items()
+        }
+    except pa.ArrowNotImplementedError as error:
+        raise DataError(
+            f"features: expected {TYPES}. Received those of another version: {error}"
+        ) from error
     size = pc.fill_null(pc.list_value_length(parts[CATEGORIES]), 0)
     coded = parts[CATEGORIES].flatten().dictionary_encode()
     tokens = coded.dictionary.to_pylist()

@@ -66,10 +66,9 @@ class Index:
     @classmethod
     def of(cls, id_type: IdType, *columns: pa.Array | pa.ChunkedArray) -> Index:
         """Build the index of every id that occurs in the columns."""
-        uniques = [pc.unique(column) for column in columns]
-        flat = [u.combine_chunks() if isinstance(u, pa.ChunkedArray) else u for u in uniques]
-        empty = pa.array([], _ARROW[id_type])
-        ids = pc.unique(pa.concat_arrays([empty, *(a.cast(_ARROW[id_type]) for a in flat)]))
+        type_ = _ARROW[id_type]
+        # In chunks: one array of all columns' texts could be larger than an array may be.
+        ids = pc.unique(pa.chunked_array([pc.unique(c).cast(type_) for c in columns], type_))
         return cls(ids.take(pc.array_sort_indices(ids)), id_type)
 
     def __len__(self) -> int:
@@ -82,17 +81,19 @@ class Index:
         common = pa.int64() if whole else self.ids.type
         if whole and len(self) and self.ids[-1].as_py() - self.ids[0].as_py() < len(ids):
             return self._placed(ids.cast(common))
-        if isinstance(ids, pa.ChunkedArray):
-            ids = ids.combine_chunks()
         # One look-up per distinct id, then a gather: a column repeats each id many times.
         coded = ids.cast(common).dictionary_encode()
-        window = self._between(coded.dictionary)
+        chunks = coded.chunks if isinstance(coded, pa.ChunkedArray) else [coded]
+        if not chunks:
+            return np.zeros(0, dtype=np.int32)
+        distinct = chunks[0].dictionary  # of all of them
+        window = self._between(distinct)
         known = self.ids[window.start : window.stop].cast(common)
-        found = pc.add(pc.index_in(coded.dictionary, value_set=known), window.start)
+        found = pc.add(pc.index_in(distinct, value_set=known), window.start)
         table = pc.fill_null(found, UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32)
-        codes = pc.fill_null(coded.indices, len(table)).to_numpy(zero_copy_only=False)
-        encoded: npt.NDArray[np.int32] = np.append(table, np.int32(UNKNOWN))[codes]
-        return encoded
+        table = np.append(table, np.int32(UNKNOWN))
+        codes = (pc.fill_null(chunk.indices, len(table) - 1) for chunk in chunks)
+        return np.concatenate([table[each.to_numpy(zero_copy_only=False)] for each in codes])
 
     def _placed(self, ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int32]:
         """Return the index of each id by a table from the first id to the last, int64 both."""

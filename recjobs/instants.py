@@ -45,6 +45,9 @@ def parse_as_of(text: str, timezone: str) -> datetime:
 def nights(since: datetime, until: datetime, timezone: str) -> Iterator[datetime]:
     """Give the as_of of every night in ``[since, until)``, a day apart in the job's time zone."""
     local = since.astimezone(zone(timezone))
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    if midnight.astimezone(UTC) == since.astimezone(UTC):
+        local = midnight  # where the clocks leave it out, that day alone begins later
     while local.astimezone(UTC) < until:
         yield local.astimezone(UTC)
         # Wall-clock arithmetic in the zone: a night stays at 00:00 over a change of the clocks.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recjobs.artifacts import RunFolder
+from recjobs.errors import RecJobsError
 
 if TYPE_CHECKING:
     from recjobs.dataset import Interactions
     from recjobs.models import Model
     from recjobs.split import Split
+
+
+#: What reading a run's files raises where an older version wrote them, or half of them are gone.
+UNREADABLE: Final = (RecJobsError, OSError, KeyError, TypeError, ValueError)
 
 
 def read_log(folder: RunFolder, *, features: bool = False) -> Interactions:

@@ -74,7 +74,8 @@ def _prune(night: Night) -> None:
 
     Nobody's night fails for want of a clean-up: what can't be removed is left with a warning.
     """
-    for place in night.store.prunable(night.settings.artifacts.keep_runs):
+    keep = night.settings.artifacts.keep_runs
+    for place in night.store.prunable(night.run.run_id, keep):
         try:
             RunFolder(*place).remove()
         except Exception as error:  # whatever the store of an old run raises

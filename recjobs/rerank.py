@@ -62,7 +62,7 @@ class Reranker:
         Raises:
             ConfigError: What a weight needs is not known of the items.
         """
-        if not any(getattr(settings, name) for name in _WEIGHTS):
+        if not settings.asked:
             return None
         shares = category_shares(train)
         if settings.calibration and not shares.shape[1]:

@@ -158,12 +158,12 @@ class RunStore:
         """Return accepted rows by the newest stored run of each earlier as_of, newest first."""
         return dict(self._rows("runs/recent_rows", {"before": as_of, "many": limit}))
 
-    def prunable(self, keep: int) -> list[tuple[str, int, str]]:
+    def prunable(self, run_id: int, keep: int) -> list[tuple[str, int, str]]:
         """Return whose files may go, older than the newest ``keep`` runs: what `RunFolder` takes.
 
-        They are of no use to anybody any more.
+        They are of no use to anybody any more, the run at work among these.
         """
-        rows = self._rows("retain/to_prune", {"keep": keep, "many": _PRUNED})
+        rows = self._rows("retain/to_prune", {"run_id": run_id, "keep": keep, "many": _PRUNED})
         return [(artifacts, run_id, host) for run_id, artifacts, host in rows]
 
     def pin(self) -> dict[str, Any] | None:

@@ -39,10 +39,14 @@ class Segments:
             )
 
     def of(self, users: npt.NDArray[np.int32]) -> npt.NDArray[np.int16]:
-        """Return the segments of some users, int16 ``(n,)``; -1 for everybody's."""
-        if not self.names:
-            return np.full(len(users), -1, dtype=np.int16)
-        return self.code[users]
+        """Return the segments of some users, int16 ``(n,)``; -1 for everybody's.
+
+        A user beyond the last is one that an earlier night's index does not have: in everybody's.
+        """
+        found = np.full(len(users), -1, dtype=np.int16)
+        known = users < len(self.code)
+        found[known] = self.code[users[known]]
+        return found
 
 
 #: Everybody is in one segment.

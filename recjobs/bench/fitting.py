@@ -77,11 +77,15 @@ def check_times(kinds: list[type[Model]], given: Training, validated: Validation
             )
 
 
-def import_first(kinds: list[type[Model]]) -> None:
+def import_first(kinds: list[type[Model]], settings: Section) -> None:
     """Import what the fit would import, so that no clock counts it."""
-    from recjobs import kernels  # noqa: F401 (its import is the point)
+    import sklearn.feature_extraction.text
+    import sklearn.utils.extmath  # noqa: F401
 
-    if any(kind.selects_epochs for kind in kinds):  # trained in epochs: by Keras
+    from recjobs import kernels  # noqa: F401 (its import is the point, as of the two above)
+
+    # By Keras: what trains in epochs, and a blend's reranker.
+    if getattr(settings, "rerank", False) or any(kind.selects_epochs for kind in kinds):
         from recjobs.models.training import import_keras
 
         import_keras()

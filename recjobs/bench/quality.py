@@ -97,7 +97,7 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
         rating.check_learnable(given)
     kinds = fitting.kinds_of(kind, settings)
     fitting.check_times(kinds, given, validated)
-    fitting.import_first(kinds)
+    fitting.import_first(kinds, settings)
     with watch("fit") as progress:
         fitted = fitting.fit(
             kind, settings, given, feedback, validated,

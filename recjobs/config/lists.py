@@ -24,3 +24,8 @@ class RerankSettings(Section):
     calibration: float = Field(default=0.0, ge=0)  #: for the history's shares of categories
     popularity: float = Field(default=0.0, ge=0)  #: against what is popular anyway
     pool: int = Field(default=100, ge=2, le=1000)  #: the model's best, of which lists are made
+
+    @property
+    def asked(self) -> bool:
+        """Whether lists are re-ranked at all."""
+        return any((self.diversity, self.calibration, self.popularity))

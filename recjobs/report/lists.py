@@ -191,7 +191,7 @@ def sample_lists(scored: Scored, log: Interactions, item_rows: Path, zone: tzinf
                 row["scores"],
                 row["sources"],
                 row["because_item_ids"],
-                row["because_features"] or [None] * len(row["item_ids"]),
+                row.get("because_features") or [None] * len(row["item_ids"]),
                 strict=True,
             )
         ]

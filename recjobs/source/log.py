@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recjobs.columns import EVENT, ITEM_ID, MICROSECONDS_PER_DAY, RATING, TS, USER_ID
+from recjobs.pairs import taken
 from recjobs.source.wire import INSTANT
 from recjobs.threads import cores, over_rows
 
@@ -40,7 +41,7 @@ class Coded:
         rank[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
         rank[-1] = len(order)
         positions = pc.fill_null(array.indices, len(order)).to_numpy(zero_copy_only=False)
-        return cls(array.dictionary.take(order), rank[positions])
+        return cls(array.dictionary.take(order), *taken(positions, rank))
 
     @classmethod
     def none(cls, rows: int) -> Coded:

@@ -104,7 +104,9 @@ def copied(
                 filling = reader.submit(fill, spare)
             room = _room(len(buffer), schema, room)
             yield _batch(buffer[skipped:used], schema, room, ids or {})
-            spare, skipped = buffer, 0
+            spare = buffer
+            if used:  # else its first row, which the header comes with, found no room
+                skipped = 0
     _expect(libpq, address, libpq.PQgetResult(address), _COMMAND_OK)
     while result := libpq.PQgetResult(address):
         libpq.PQclear(result)

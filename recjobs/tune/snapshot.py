@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,8 +13,10 @@ from recjobs.dataset import Interactions
 from recjobs.errors import ConfigError
 from recjobs.instants import microseconds
 from recjobs.progress import Watch
+from recjobs.read_back import UNREADABLE
 from recjobs.runs import Run, RunStore, run_folder
 
+_logger = logging.getLogger(__name__)
 _STAGES: Final = ("extract", "validate", "index")
 _FEATURES: Final = ("item_features.parquet", "user_features.parquet")
 #: Runs that are looked at for one of the wanted instant.
@@ -51,22 +54,23 @@ def snapshot(
 
     Raises:
         ConfigError: There is no such run, or its files are gone.
+        DataError: The run that is named has files which can't be read any more.
     """
     store = RunStore.of(settings)
-    run = store.get(run_id) if run_id is not None else None
-    if run is None:
-        found = (
-            each
-            for each in store.latest(_NEWEST)
-            if as_of in (None, each.key.as_of) and run_folder(each).finished("index")
-        )
-        run = next(found, None)
-    if run is None and as_of is None:
-        raise ConfigError("tune: no run has a snapshot yet; give --as-of, and one is extracted")
-    if run is None and as_of is not None:
-        run = _extract(settings, as_of, watch)
-    if run is None:
-        raise ConfigError("tune: give --as-of or --run")
+    if run_id is not None:
+        return _read(store.get(run_id))
+    for run in store.latest(_NEWEST):
+        if as_of in (None, run.key.as_of) and run_folder(run).finished("index"):
+            try:
+                return _read(run)
+            except UNREADABLE as error:  # an older version wrote it
+                _logger.warning("run %d can't be read any more: %s", run.run_id, error)
+    if as_of is None:
+        raise ConfigError("tune: no run has a snapshot to read; give --as-of, and one is extracted")
+    return _read(_extract(settings, as_of, watch))
+
+
+def _read(run: Run) -> Snapshot:
     folder = run_folder(run)
     files = folder.manifest("index").files
     paths = [folder.path("index", name) for name in Interactions.FILES]

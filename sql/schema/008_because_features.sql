@@ -43,6 +43,9 @@ cross join lateral (
 -- one row of `run`, whatever the planner thinks of tables as small as these.
 where r.run_id = (select pointer.run_id from {schema}.live as pointer);
 
+comment on column {schema}.recommendations.score is
+'The model''s own, or the popularity of an entry of the fallback: comparable among entries of one '
+'source on one list. The order is that of rank, which re-ranking may have changed.';
 comment on column {schema}.recommendations.because_features is
 'The features of the item that weighed most, the most telling first, joined by a comma: a word, a '
 'category as column=value, or the name of a number; null where the model recommends by none.';

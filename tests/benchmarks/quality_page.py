@@ -56,16 +56,23 @@ def _part(
     before: Table | None,
 ) -> str:
     split = SPLITS[name]
-    head = ["family", *split.metrics, "seeds", "settings", "fit s", "score s", "MB", "threads", "on"]
-    stay, minus = {}, {}
+    head = ["family", *split.metrics, "seeds", "settings", "fit s", "score s", "MB", "threads"]
+    head += ["on"]
+    stay: dict[str, dict[str, str]] = {}
     if before is not None and list(before.columns) == head:
         stay = {
             family: row
             for family, row in before.rows.items()
             if row["settings"] == _settings(presets.get(family, {}))
-            and len(cells.get(family, ())) < int(row["seeds"])
+            and (len(cells.get(family, ())), _date(cells.get(family, ())))
+            < (int(row["seeds"]), row["on"])
         }
-        minus = {family: before.differences.get(family, {}) for family in stay}
+    differences = {} if before is None else before.differences
+    minus = {
+        family: {other: told for other, told in differences[family].items() if other in stay}
+        for family in stay
+        if family in differences
+    }
     anew = {family: seeds for family, seeds in cells.items() if family not in stay}
     found = {family: _line(split, family, seeds) for family, seeds in anew.items()}
     found |= {family: list(row.values()) for family, row in stay.items()}
@@ -99,7 +106,7 @@ def _line(split: Split, model: str, seeds: Sequence[dict[str, Any]]) -> list[str
         f"{np.mean([each['result']['score_seconds'] for each in seeds]):.1f}",
         "" if memory is None else f"{memory:.0f}",
         f"{first['threads']} of {seeds[0]['cores']}",
-        max(each["date"] for each in seeds),
+        _date(seeds),
     ]
     return columns
 
@@ -111,6 +118,10 @@ def _seconds(seeds: Sequence[dict[str, Any]]) -> str:
         return f"{total:.1f}"
     selection = np.mean([each["selection_seconds"] for each in counts])
     return f"{selection:.0f} + {total - selection:.0f}"
+
+
+def _date(seeds: Sequence[dict[str, Any]]) -> str:
+    return max((each["date"] for each in seeds), default="")
 
 
 def _settings(preset: Mapping[str, Any]) -> str:

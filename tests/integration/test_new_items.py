@@ -71,7 +71,7 @@ def test_newcomers_get_the_popular_list_of_their_segment(
     for key, value in {"TABLE": "app.users", "SEGMENT": "region", "CREATED_AT": "joined"}.items():
         monkeypatch.setenv(f"RECJOBS__SOURCE__USERS__{key}", value)
     shop.execute("alter table app.users add joined timestamptz default '2026-01-01'")
-    pipeline.run_night(shop.settings, night(30))
+    live = pipeline.run_night(shop.settings, night(30))
     lists: dict[object, list[object]] = {}
     for segment, item in shop.execute(
         "select segment, item_id from recs.popular_items where rank <= 10 order by segment, rank"
@@ -87,3 +87,10 @@ def test_newcomers_get_the_popular_list_of_their_segment(
         assert shown == [(item, "popular") for item in lists[segment]]
     stranger = shop.execute("select item_id from recs.recommend(123456, 10)")
     assert [item for (item,) in stranger] == lists["all"]
+    # The next night judges people whom the champion has never seen.
+    shop.execute(
+        "insert into app.users values (9003, 'region 2');"
+        "insert into app.clicks select 9003, item_id, '2026-01-30 12:00Z' from app.items limit 9"
+    )
+    later = pipeline.run_night(shop.settings, night(31))
+    assert (later.status, later.champion_run_id) == ("stored", live.run_id)

@@ -9,6 +9,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 import shop as shops
@@ -407,6 +410,50 @@ def test_lists_are_judged_and_published_as_they_are_re_ranked(shop: Shop) -> Non
     page = folder.path("report", "report.html").read_text()
     assert "Accuracy against what re-ranking is for" in page
     assert "tradeoff.json" not in run_folder(plain).manifest("evaluate").files
+
+
+def test_the_champion_is_re_ranked_as_tonights_lists_are(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.execute(
+        "alter table app.items add kind text;"
+        "update app.items set kind = 'group ' || (item_id - 1000) / 20"
+    )
+    monkeypatch.setenv("RECJOBS__SOURCE__ITEMS__CATEGORIES", '["kind"]')
+    monkeypatch.setenv("RECJOBS__RERANK__DIVERSITY", "1")
+    first = pipeline.run_night(shop.settings, night(24))
+    second = pipeline.run_night(shop.settings, night(25))
+    assert second.champion_run_id == first.run_id
+    # The same model on a day more: where one alone were re-ranked, they would be far apart.
+    judged = run_folder(second).manifest("evaluate").summary["metrics"]
+    plain = shop.settings.with_overrides({"rerank.diversity": 0})
+    without = run_folder(pipeline.run_night(plain, night(25))).manifest("evaluate").summary
+    cost = without["metrics"]["ease"]["ndcg@10"] - judged["ease"]["ndcg@10"]
+    apart = judged["champion"]["ndcg@10"] - judged["ease"]["ndcg@10"]
+    assert abs(apart) < abs(cost) / 2
+
+
+def test_a_backfill_keeps_its_own_files_however_many_came_after(shop: Shop) -> None:
+    settings = shop.settings.with_overrides({"artifacts.keep_runs": 1, "publish.attached": 1})
+    store = RunStore.of(settings)
+    waiting = pipeline.begin(settings, night(22))
+    store.release(waiting.run_id)
+    for day in (23, 24):
+        pipeline.run_night(settings, night(day))
+    backfilled = pipeline.run_night(settings, night(22))
+    assert backfilled.run_id == waiting.run_id
+    assert run_folder(backfilled).finished("report")
+
+
+def test_fresh_reads_again_what_earlier_nights_have_kept(shop: Shop) -> None:
+    settings = shop.settings.with_overrides({"source.full_every": 9})
+    pipeline.run_night(settings, night(24))
+    shop.execute("update app.clicks set item_id = 1000 where clicked_at < '2026-01-03'")
+    again = pipeline.run_night(settings, night(25), fresh=True)
+    assert again.supersedes is None
+    log = pq.read_table(run_folder(again).path("extract", "interactions.parquet"))
+    early = log.filter(pc.less(log["ts"], pa.scalar(night(2), log["ts"].type)))
+    assert set(early["item_id"].to_pylist()) == {1000}
 
 
 def test_similar_users_are_published_where_a_job_asks_for_them(

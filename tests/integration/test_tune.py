@@ -10,6 +10,9 @@ import pytest
 
 import shop as shops
 from recjobs.cli import main
+from recjobs.errors import DataError
+from recjobs.progress import unwatched
+from recjobs.tune.snapshot import snapshot
 from shop import Shop
 
 
@@ -24,7 +27,7 @@ def test_tunes_before_a_night_and_the_night_goes_on_from_there(
     shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["tune"]) == 2
-    assert "no run has a snapshot yet" in capsys.readouterr().err
+    assert "no run has a snapshot to read" in capsys.readouterr().err
 
     words = ["tune", "--as-of", "2026-01-25", "--trials", "3", "--json"]
     assert main([*words, "--output", str(tmp_path / "best.toml")]) == 0
@@ -48,6 +51,22 @@ def test_tunes_before_a_night_and_the_night_goes_on_from_there(
     assert main(["tune", "--run", "999"]) == 2
     assert main(["tune", "--trials", "1", "--output", str(shop.config)]) == 2  # the job's settings
     assert main(["tune", "--trials", "1", "--output", str(tmp_path / "best.toml")]) == 0
+
+
+def test_a_run_whose_files_can_not_be_read_is_passed_over(
+    shop: Shop,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert main(["run", "--as-of", "2026-01-25"]) == 0
+    (log,) = tmp_path.glob("artifacts/shop-*/run-1/index/users.parquet")
+    log.write_bytes(b"as an older version wrote it")
+    assert main(["tune", "--trials", "1"]) == 2
+    assert "run 1 can't be read any more" in caplog.text
+    assert "no run has a snapshot to read" in capsys.readouterr().err
+    with pytest.raises(DataError, match="not what stage index wrote"):
+        snapshot(shop.settings, as_of=None, run_id=1, watch=unwatched)
 
 
 def test_trials_need_a_local_folder(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:

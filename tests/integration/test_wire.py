@@ -65,6 +65,10 @@ def test_rows_may_be_longer_than_the_buffer(
     table = pa.Table.from_batches(batches)
     assert table["n"].to_pylist() == list(range(1, 41))
     assert table["text"].to_pylist() == ["x" * 7 * n for n in range(1, 41)]
+    # The first one comes with the header.
+    for first in (64 - 19 - 18, 64 - 19, 1000):
+        long = f"select repeat('x', {first}) as text union all select 'y'"
+        assert read(connection, long)["text"].to_pylist() == ["x" * first, "y"]
 
 
 def test_no_rows_and_then_another_query(connection: db.PgConnection) -> None:

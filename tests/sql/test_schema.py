@@ -115,6 +115,25 @@ def test_the_readmes_statements_run(job: Job) -> None:
     job.rows(block[1])
 
 
+def test_what_depends_on_a_function_that_is_made_anew_is_named(
+    each_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(each_database, tmp_path)
+    every = migrate.files()
+    monkeypatch.setattr(migrate, "files", lambda: [file for file in every if file.number < 8])
+    migrate.apply(each_database, TARGET)
+    monkeypatch.undo()
+    with db.connect(each_database) as connection:
+        own = "create view public.top as select item_id from recs.recommend(1)"
+        db.execute(connection, sql.SQL(own))
+    with pytest.raises(ConfigError, match=r"view top depends on function .*Drop those first"):
+        migrate.apply(each_database, TARGET)
+    with db.connect(each_database) as connection:
+        db.execute(connection, sql.SQL("drop view public.top"))
+    assert [name[:3] for name in migrate.apply(each_database, TARGET)] == ["008"]
+    assert job.rows("select because_features from recs.recommend(1)") == []
+
+
 def test_migrating_twice_changes_nothing(each_database: str, tmp_path: Path) -> None:
     job = Job(each_database, tmp_path)
     assert migrate.apply(each_database, TARGET) == [file.name for file in migrate.files()]

@@ -218,6 +218,9 @@ def test_removal_is_of_what_is_named(root: str) -> None:
     assert not folder.finished("extract")
     assert RunFolder(root, 2).finished("score")
     folder.remove()  # twice is no error
+    write(folder, "check", {})  # a manifest alone
+    folder.remove("check")
+    assert not folder.finished("check")
 
 
 @pytest.mark.parametrize("linked", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -120,7 +121,7 @@ def test_differences_stay_with_their_rows(tmp_path: Path) -> None:
         table = {"user_id": [1, 2, 3], "ndcg@10": [shift, 0.2 + shift, 0.1 + shift]}
         pq.write_table(pa.table(table), per_user)
         result = {
-            "metrics": dict.fromkeys(metrics, shift), "intervals": dict.fromkeys(metrics, [0, 1]),
+            "metrics": dict.fromkeys(metrics, shift), "intervals": {key: [0, 1] for key in metrics},
             "counts": {}, "fit_seconds": 2.0, "score_seconds": 1.0, "peak_memory_mb": None,
             "threads": 1,
         }  # fmt: skip
@@ -135,4 +136,6 @@ def test_differences_stay_with_their_rows(tmp_path: Path) -> None:
     assert "| `ease` | +0.2500 [+0.2500, +0.2500] |  |" in text
     assert write() == text
     # Of what is not here, nobody knows the difference from what was measured anew.
-    assert "| `ease` |  |  |" in write(ease=[cell("ease", 0.5)])
+    text = write(ease=[cell("ease", 0.5)])
+    assert "| `ease` |  |  |" in text
+    assert "| `popular` |  |  |" in text

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recjobs.config import Connection, Settings, load_settings, parse_value
 from recjobs.errors import ConfigError
-from recjobs.instants import parse_as_of
+from recjobs.instants import nights, parse_as_of
 
 TOML = """
 [job]
@@ -296,3 +296,11 @@ def test_a_bare_date_is_midnight_in_the_jobs_zone(day: Any) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="as_of: expected a date"):
         parse_as_of(text, "Asia/Tokyo")
+
+
+def test_nights_are_at_midnight_though_a_day_has_none() -> None:
+    days = [f"2025-04-{day}" for day in (25, 26, 27, 28)]  # in Cairo the 25th begins at 01:00
+    since, *later, until = (parse_as_of(day, "Africa/Cairo") for day in days)
+    assert list(nights(since, until, "Africa/Cairo")) == [since, *later]
+    afternoon = [parse_as_of(f"{day}T15:00", "Africa/Cairo") for day in days]
+    assert list(nights(afternoon[0], afternoon[-1], "Africa/Cairo")) == afternoon[:-1]

@@ -88,6 +88,15 @@ def test_two_columns_share_one_index() -> None:
     assert len(index) == 3
 
 
+def test_texts_in_chunks_are_those_of_one_column() -> None:
+    chunks = pa.chunked_array([["b", None, "d"], [], ["a", "b", "x"]], pa.string())
+    index = Index.of("text", chunks.drop_null(), pa.array(["c"]))
+    assert index.ids.to_pylist() == ["a", "b", "c", "d", "x"]
+    assert index.encode(chunks).tolist() == [1, UNKNOWN, 3, 0, 1, 4]
+    assert index.encode(chunks.combine_chunks()).tolist() == index.encode(chunks).tolist()
+    assert index.encode(pa.chunked_array([], pa.string())).tolist() == []
+
+
 def test_negative_indexes_decode_to_null() -> None:
     index = Index.of("text", pa.array(["b", "a"]))
     assert index.decode([1, -1, 0]).to_pylist() == ["b", None, "a"]

@@ -60,6 +60,14 @@ def test_a_newcomer_gets_the_popular_list_of_their_segment() -> None:
     assert {tuple(listed(without, user)) for user in (91, 92, 93)} == {(20, 21, 22)}
 
 
+def test_a_user_whom_an_earlier_index_lacks_is_in_everybodys() -> None:
+    found = segments_of(
+        pa.table({"user_id": [1, 2], "segment": ["N", "S"]}), "user_id",
+        Index.of("bigint", pa.array([1, 2])),
+    )  # fmt: skip
+    assert found.of(np.int32([1, 2, 9, 0])).tolist() == [1, -1, -1, 0]
+
+
 def test_lists_of_several_segments_in_one_block_are_those_of_each() -> None:
     train = train_of(log())
     users = np.arange(train.n_users, dtype=np.int32)

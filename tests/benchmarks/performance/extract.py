@@ -24,7 +24,7 @@ from recjobs import db
 from recjobs.artifacts import RunFolder, StageOutput
 from recjobs.config import SourceSettings
 from recjobs.extract import extract
-from recjobs.pairs import by_user, pairs_of
+from recjobs.pairs import by_user, pairs_of, taken
 from recjobs.progress import silent
 from recjobs.snapshot import read_snapshot
 from recjobs.source.log import Log
@@ -130,11 +130,10 @@ def arrays(dsn: str, until: datetime = UNTIL) -> Arrays:
     with db.connect(dsn) as connection:
         texts = plan(connection, SETTINGS, until).halves
     log = Log.of(read_tables(dsn, {"interactions": texts}, 1, silent).pop("interactions"))
-    order, n_users = log.order, len(log.users)
-    user, item, ts, rating = (
-        column[order] for column in (log.user.codes, log.item.codes, log.ts, log.rating)
-    )
-    del log, order
+    n_users = len(log.users)
+    columns = log.user.codes, log.item.codes, log.ts, log.rating
+    user, item, ts, rating = taken(log.order, *columns)
+    del log, columns
     # As `read_snapshot` and `training_set` do: by user, then item, and of a pair the newest.
     user, item, ts, rating = by_user(user, item, ts, rating, n_users=n_users)
     indptr = np.searchsorted(user, np.arange(n_users + 1))
