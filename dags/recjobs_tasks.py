@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import Asset, BaseHook
@@ -156,7 +156,10 @@ def libpq_uri(connection: Any) -> str:
     ignored = PostgresHook.ignored_extra_options
     extras = {k: v for k, v in connection.extra_dejson.items() if k not in ignored}
     uri = urlsplit(str(connection.get_uri()))
-    return urlunsplit(("postgresql", uri.netloc, uri.path, urlencode(extras), ""))
+    # Put together by hand: urlunsplit leaves the // out where there is neither login nor host, and
+    # a space as + is a plus to libpq.
+    options = f"?{urlencode(extras, quote_via=quote)}" if extras else ""
+    return f"postgresql://{uri.netloc}{uri.path}{options}"
 
 
 def published(settings: Settings, run_id: int) -> dict[str, Any]:

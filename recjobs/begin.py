@@ -11,7 +11,7 @@ from typing import Any, Final
 from recjobs import models, version
 from recjobs.config import Settings
 from recjobs.errors import ConfigError
-from recjobs.night import kept_parts, lease
+from recjobs.night import lease
 from recjobs.runs import FINISHED, Run, RunKey, RunStore
 
 #: Sections that a run may override; the others say where things are, not what a list is.
@@ -46,7 +46,8 @@ def begin(
 
     Raises:
         LeaseHeldError: Another run of this job is at work.
-        ConfigError: A setting does not fit, or the tables were never migrated.
+        ConfigError: A setting does not fit, the tables were never migrated, or a dry run was asked
+            for where the night's own run has not finished.
     """
     if as_of > datetime.now(UTC) + timedelta(days=1):
         raise ConfigError(
@@ -78,12 +79,17 @@ def begin(
         artifacts=_new_folder(settings),
         cold_every=_cold_every(settings) if warm else None,
     )
-    if fresh and run.supersedes is None:
-        kept_parts(settings).drop()  # one that supersedes another holds them against the source
     if run.status not in FINISHED:
+        if dry_run and not run.dry_run:
+            raise ConfigError(
+                f"run {run.run_id}, as of {run.key.as_of:%Y-%m-%d %H:%M %Z}, is to publish and has "
+                f"not finished ({run.status}): as a dry run it never would. Finish it first "
+                "(recjobs run without --dry-run), or name another as_of"
+            )
         with lease(settings, run.run_id):  # taken, and kept for the first stage
             moved = _moved(run, settings)
-            store.update(run.run_id, status="running", error=None, dry_run=dry_run, **moved)
+            again = {"status": "running", "error": None, "files_removed_at": None, **moved}
+            store.update(run.run_id, dry_run=dry_run, **again)
         run = store.get(run.run_id)
     return run
 

@@ -25,6 +25,10 @@ from recjobs.errors import ConfigError, DatabaseError
 PgConnection = psycopg2.extensions.connection
 
 _CONNECT_SECONDS: Final = 10  #: unless the DSN says another connect_timeout
+_UNREADABLE_DSN: Final = (
+    "the DSN can't be read: expected postgresql://user:password@host:5432/database, with "
+    "special characters of the password percent-encoded, or host=… user=… dbname=…"
+)
 _MISSING = (
     psycopg2.errors.UndefinedTable,
     psycopg2.errors.UndefinedColumn,
@@ -48,11 +52,11 @@ def connect(dsn: str, *, autocommit: bool = False) -> Iterator[PgConnection]:
         connection = psycopg2.connect(dsn, application_name="recjobs", connect_timeout=patience)
     except psycopg2.ProgrammingError:
         # The driver quotes what it can't read, and the password may be a part of that.
-        raise ConfigError(
-            "the DSN can't be read: expected postgresql://user:password@host:5432/database, with "
-            "special characters of the password percent-encoded, or host=… user=… dbname=…"
-        ) from None
+        raise ConfigError(_UNREADABLE_DSN) from None
     except psycopg2.OperationalError as error:
+        # So it does with a value that is none: an unencoded / makes the password a port.
+        if re.search(r"connection option|invalid port number", str(error)):
+            raise ConfigError(_UNREADABLE_DSN) from None
         # An unencoded @ in a password makes its rest a part of the host name.
         message = re.sub(r'"[^"@]*@', '"…@', _first_line(error))
         raise DatabaseError(f"can't connect to the database: {message}") from None

@@ -41,11 +41,14 @@ def parent(
     """
     from recjobs.evaluate import refusal
     from recjobs.models import RatingModel, check_params
+    from recjobs.models.training import start_keras
     from recjobs.train import Parent
 
     if night.run.parent_run_id is None:
         return None, None
     run, settings = night.store.get(night.run.parent_run_id), night.settings
+    # Before a model of another number of threads is read, which would start TensorFlow with those.
+    start_keras(settings.job.seed, settings.job.training_threads)
     found, why_not = _fitted(run, stage)
     if found is None:
         return None, why_not

@@ -132,7 +132,10 @@ def why_not_live(connection: db.PgConnection, schema: str, run_id: int) -> str |
         return f"a run as of {newest} has been live: it needs `promote`"
     if as_of == now.highest_as_of and now.highest_rolled_back:
         return "a run of the same as_of was rolled back: it needs `promote`"
-    return failed_checks(connection, schema, run_id) if decision == "promoted" else None
+    if decision == "promoted":
+        failed = failed_checks(connection, schema, run_id)
+        return failed or "a person decides on it, not the gate: it needs `promote`"
+    return None
 
 
 def failed_checks(connection: db.PgConnection, schema: str, run_id: int) -> str | None:

@@ -7,7 +7,7 @@ from recjobs.columns import POPULAR
 from recjobs.config import Settings
 from recjobs.errors import ConfigError
 from recjobs.night import lease
-from recjobs.pipeline import STAGES, run_stages
+from recjobs.pipeline import STAGES, run_stage, run_stages
 from recjobs.progress import Watch, unwatched
 from recjobs.runs import Run, RunStore, run_folder
 
@@ -17,15 +17,26 @@ def promote(settings: Settings, run_id: int, *, why: str, by: str, watch: Watch 
 
     Raises:
         DataError: The run's lists are incomplete or hold seen items.
-        ConfigError: The run failed, or its artifacts are gone.
+        ConfigError: The run failed, its artifacts are gone, or its lists are popularity's, stored
+            in the place of the model's that the gate held.
     """
     store = RunStore.of(settings)
     run = store.get(run_id)
-    if run.status != "stored":
+    unfinished = run.status != "stored"
+    if unfinished:
         _reopen(settings, run, rule=f"promoted by {by}: {why}")
         run_stages(settings, run_id, watch=watch)
         run = store.get(run_id)
+    elif run.published_source == POPULAR:
+        raise ConfigError(
+            f"run {run_id}: expected a run with lists of its model. Received: one whose model the "
+            "gate held, and popularity lists were stored in its place. Run the night again with "
+            "--fresh --dry-run, then promote that run"
+        )
     publish.promote(settings.target.resolve(), settings, run, by=by, why=why)
+    if unfinished:
+        with watch("report") as progress:  # the page says what is live: until now another run was
+            run_stage(settings, run_id, "report", progress)
     return store.get(run_id)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from recjobs.artifacts import RunFolder
@@ -75,11 +76,13 @@ def _prune(night: Night) -> None:
     Nobody's night fails for want of a clean-up: what can't be removed is left with a warning.
     """
     keep = night.settings.artifacts.keep_runs
-    for place in night.store.prunable(night.run.run_id, keep):
+    for artifacts, run_id, host in night.store.prunable(night.run.run_id, keep):
         try:
-            RunFolder(*place).remove()
+            RunFolder(artifacts, run_id, host).remove()
         except Exception as error:  # whatever the store of an old run raises
-            _logger.warning("files of a run in %s stay: %s", place[0], error)
+            _logger.warning("files of a run in %s stay: %s", artifacts, error)
+        else:
+            night.store.update(run_id, files_removed_at=datetime.now(UTC))
 
 
 def _outcomes(night: Night, rows: Sequence[Mapping[str, Any]]) -> None:

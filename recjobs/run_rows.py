@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from recjobs import db
@@ -48,6 +48,7 @@ class Run:
     dry_run: bool
     request: str | None
     supersedes: int | None
+    fresh: bool
     snapshot_digest: str | None
     host: str
     artifacts: str
@@ -108,7 +109,12 @@ def jsonb(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
+def in_utc(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a row with its times in UTC: the driver gives them in the session's time zone."""
+    return tuple(each.astimezone(UTC) if isinstance(each, datetime) else each for each in row)
+
+
 def _run(row: tuple[Any, ...]) -> Run:
-    run_id, *rest = row
+    run_id, *rest = in_utc(row)
     n_key = len(fields(RunKey))
     return Run(run_id, RunKey(*rest[:n_key]), *rest[n_key:])

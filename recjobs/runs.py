@@ -19,7 +19,7 @@ from recjobs import db, findings, lease
 from recjobs.config import Settings
 from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
 from recjobs.expectations import Outcome
-from recjobs.run_rows import Run, RunKey, find, jsonb, require, run_folder, unknown
+from recjobs.run_rows import Run, RunKey, find, in_utc, jsonb, require, run_folder, unknown
 
 __all__ = ["FINISHED", "Run", "RunKey", "RunStore", "run_folder"]
 
@@ -29,7 +29,7 @@ FINISHED: Final = ("stored", "held")
 _CHANGEABLE: Final = frozenset({
     "status", "stage", "error", "dry_run", "snapshot_digest", "n", "published_source", "decision",
     "rule", "champion_run_id", "reference_run_id", "why_not_live", "host", "artifacts", "counts",
-    "timings", "warm_nights",
+    "timings", "warm_nights", "files_removed_at",
 })  # fmt: skip
 _ATTEMPTS: Final = 10
 #: Folders that one night removes at most.
@@ -81,7 +81,8 @@ class RunStore:
             model: The model's name.
             overrides: Settings given by hand; with others it is another run.
             dry_run: Whether a new run stops after ``check``.
-            fresh: Make a new run that supersedes the newest one of the key.
+            fresh: Make a new run that supersedes the newest one of the key and reads the source in
+                full.
             request: Names the attempt: the same name gives the same run, fresh or not.
             host: This machine.
             artifacts: Root of the run's files.
@@ -97,6 +98,7 @@ class RunStore:
             "overrides": jsonb(overrides),
             "model": model,
             "dry_run": dry_run,
+            "fresh": fresh,
             "request": request,
             "host": host,
             "artifacts": artifacts,
@@ -172,10 +174,13 @@ class RunStore:
         return dict(zip(("run_id", "by", "why"), rows[0], strict=True)) if rows else None
 
     def publications(self, limit: int) -> list[dict[str, Any]]:
-        """Return the newest rows of the table ``publication``, newest first, by column."""
+        """Return the newest rows of the table ``publication``, newest first, by column.
+
+        Times are in UTC.
+        """
         names = ("run_id", "kind", "live_from", "live_until", "rolled_back", "decided_by", "why")
         rows = self._rows("runs/publications", {"many": limit})
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        return [dict(zip(names, in_utc(row), strict=True)) for row in rows]
 
     def metric_history(self, metric: str, as_of: datetime, limit: int = 60) -> list[dict[str, Any]]:
         """Return a metric over all users, night by night up to as_of, oldest first.

@@ -110,8 +110,8 @@ class Scorer:
         self._model = model
         self._log = log
         self._settings = settings
-        self._everything = np.ones(len(log), dtype=np.bool_)
-        self._train = training_set(log, self._everything, as_of, settings.feedback)
+        everything = np.ones(len(log), dtype=np.bool_)
+        self._train = training_set(log, everything, as_of, settings.feedback)
 
     def lists(self, shard: Shard, out: StageOutput, progress: Progress) -> None:
         """Write the lists of a shard of the eligible users, and a summary that counts them.
@@ -168,8 +168,7 @@ class Scorer:
 
     @cached_property
     def _seen(self) -> SeenItems:
-        exclude = self._settings.feedback.exclude_seen
-        return seen_of(self._train, self._everything, exclude)
+        return seen_of(self._train)
 
     @cached_property
     def _fallback(self) -> Fallback:

@@ -38,7 +38,7 @@ def _extract(night: Night, out: StageOutput, progress: Progress) -> None:
         out,
         dsn=settings.source.resolve(),
         parts=kept_parts(settings),
-        fresh=run.supersedes is not None,
+        fresh=run.fresh,
         version=run.key.code_version,
         progress=progress,
     )

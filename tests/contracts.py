@@ -116,6 +116,26 @@ class ModelContract:
         with pytest.raises(DataError, match="nothing to learn from"):
             self.fitted(self.set_of([]))
 
+    def test_what_is_years_old_is_still_learned_from(self) -> None:
+        if self.feedback == "explicit":
+            pytest.skip("a rating does not fade")
+        # Most users are long gone, and with them two items that nobody else knows.
+        new = 1200.0
+        rows = [
+            (user, item, day + new * (user < 4), 5.0) for user, item, day, _ in self.board_rows()
+        ]
+        rows += [(user, item, 0.0, 5.0) for user in (50, 51) for item in (0, 100, 102)]
+        log = self.log_of(rows)
+        fading = self.feedback_settings().model_copy(update={"half_life_days": 1.0})
+        as_of = round(new + 30) * 86_400_000_000
+        train = training_set(log, every(log), as_of, fading)
+        model = self.fitted(train)
+        assert model.known_users.all()
+        assert model.known_items.all()
+        scores = self.scores(model)
+        assert np.isfinite(scores).any(axis=1).all()
+        assert np.isneginf(scores[~np.isfinite(scores)]).all()  # where there is nothing to say
+
     def test_refuses_an_unknown_hyperparameter(self) -> None:
         wrong, right = self.misspelt
         with pytest.raises(ConfigError, match=f"{self.name} has no such .*'{right}'"):

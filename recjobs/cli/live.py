@@ -43,7 +43,8 @@ COMMANDS = (
         "promote",
         "make a held or stored run live",
         "A held run is finished first: refit, score, check, publish. A run whose lists are "
-        "incomplete or\nhold seen items is refused.\n\n"
+        "incomplete or\nhold seen items is refused, and so is one that stored popularity lists for "
+        "a held model.\n\n"
         "  recjobs promote 12 --why 'checked by hand, the holdout was a holiday'",
         _promote,
     ),

@@ -11,7 +11,7 @@ from recjobs.config.connection import Connection
 from recjobs.config.learning import FeedbackSettings, HoldoutSettings, PlainValue
 from recjobs.config.limits import ExpectationSettings, GateSettings
 from recjobs.config.lists import RerankSettings
-from recjobs.config.load import load_settings, parse_value
+from recjobs.config.load import load_settings, parse_value, toml_value
 from recjobs.config.operation import ScheduleSettings
 from recjobs.config.section import Level, Section
 from recjobs.config.settings import Settings
@@ -42,4 +42,5 @@ __all__ = [
     "load_settings",
     "parse_value",
     "read_sql_file",
+    "toml_value",
 ]

@@ -22,7 +22,8 @@ class FeedbackSettings(Section):
     event_weights: dict[str, float] = Field(default={})
     half_life_days: float | None = Field(default=None, gt=0)  #: weight halves per so many days
     min_user_interactions: int = Field(default=1, ge=1)  #: fewer: not trained on, gets the fallback
-    min_item_interactions: int = Field(default=1, ge=1)  #: fewer: no candidate, never recommended
+    #: fewer: never recommended, but for new items: with a created_at and none at all
+    min_item_interactions: int = Field(default=1, ge=1)
     #: "all", "none", event names joined by commas, or "<days>d": not recommended again
     exclude_seen: str = "all"
 

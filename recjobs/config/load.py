@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -53,6 +54,20 @@ def parse_value(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         return text
     return text if isinstance(value, date | time) else value
+
+
+def toml_value(value: Any) -> str:
+    """Return a value as TOML spells it: as JSON does, but for tables."""
+    if isinstance(value, dict):
+        pairs = (f"{_toml_key(key)} = {toml_value(each)}" for key, each in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def _anchor(data: dict[str, Any], folder: Path) -> None:

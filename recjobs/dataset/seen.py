@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,15 +58,15 @@ def seen_rows(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> Bool
         return rows
     if rule == "none":
         return np.zeros(len(log), dtype=np.bool_)
-    if rule.removesuffix("d").isdecimal():
+    if re.fullmatch(r"[0-9]+d", rule):
         since = as_of - int(rule.removesuffix("d")) * MICROSECONDS_PER_DAY
         return rows & (log.ts >= since)
     codes = log.event_codes([name.strip() for name in rule.split(",")], "exclude_seen")
     return rows & np.isin(log.event, codes)
 
 
-def seen_of(train: TrainingSet, rows: BoolArray, rule: str) -> SeenItems:
-    """As `seen_items`, of the rows that a training set was made of: its pairs serve for "all"."""
-    if rule == "all":
+def seen_of(train: TrainingSet) -> SeenItems:
+    """As `seen_items`, of a training set's rows by its own rule: its pairs serve for "all"."""
+    if train.exclude_seen == "all":
         return SeenItems(train.indptr, train.item_idx)
-    return seen_items(train.log, rows, train.as_of, rule)
+    return seen_items(train.log, train.rows, train.as_of, train.exclude_seen)

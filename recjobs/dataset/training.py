@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +15,10 @@ from recjobs.dataset.log import Interactions
 from recjobs.errors import ConfigError, DataError
 from recjobs.index import Index
 from recjobs.pairs import pairs_of, taken
+
+#: What a positive weighs at least, however old: float32 is exact down to 1e-38, and models divide
+#: by squares of log2(1 + weight), by sums of them and by products of two.
+_LEAST_WEIGHT: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +47,15 @@ class TrainingSet:
         indptr: int64, ``(n_users + 1,)``; user ``u`` owns rows ``indptr[u]:indptr[u + 1]``.
         item_idx: int32, ``(n_pairs,)``; ascending within a user.
         rating: The last rating, float32, ``(n_pairs,)``; NaN where there is none.
-        weight: The decayed sum of the positives' weights, float32, ``(n_pairs,)``; 0 for a pair
-            that is not positive.
+        weight: The decayed sum of the positives' weights, float32, ``(n_pairs,)``; at least 1e-9
+            for a pair that is positive, 0 for another.
         positive: bool, ``(n_pairs,)``.
         ts: The last interaction, microseconds, int64, ``(n_pairs,)``.
         trained: bool, ``(n_users,)``; users with enough history to be trained on.
         candidates: bool, ``(n_items,)``; known before ``as_of``, available, with enough history
             or newly created.
         feedback: ``"explicit"`` (ratings) or ``"implicit"``.
+        exclude_seen: The rule of what must not be recommended again; see `seen_rows`.
         as_of: Everything here happened before it; microseconds.
     """
 
@@ -66,6 +71,7 @@ class TrainingSet:
     trained: BoolArray
     candidates: BoolArray
     feedback: Literal["explicit", "implicit"]
+    exclude_seen: str
     as_of: int
 
     @property
@@ -132,11 +138,15 @@ class TrainingSet:
         usable = self.trained[self.user_idx]
         usable &= ~np.isnan(self.rating) if self.feedback == "explicit" else self.positive
         if not usable.any():
-            raise DataError(
-                f"the training set has nothing to learn from: {self.n_pairs} pairs, of which 0 are "
-                f"{'ratings' if self.feedback == 'explicit' else 'positives'} of users with enough "
-                "history. Check feedback.positive_at, feedback.event_weights and the holdout."
-            )
+            raise self.without("ratings" if self.feedback == "explicit" else "positives")
+
+    def without(self, needed: str) -> DataError:
+        """Return the error of a set that has none of what is needed, such as "positives"."""
+        return DataError(
+            f"the training set has nothing to learn from: {self.n_pairs} pairs, of which 0 are "
+            f"{needed} of users with enough history. Check feedback.positive_at, "
+            "feedback.event_weights and the holdout."
+        )
 
 
 def training_set(
@@ -180,12 +190,13 @@ def training_set(
         indptr=pairs.indptr,
         item_idx=item_idx,
         rating=rating,
-        weight=np.where(kept, total, 0).astype(np.float32),
+        weight=np.where(kept, np.maximum(total, _LEAST_WEIGHT), 0).astype(np.float32),
         positive=kept,
         ts=ts,
         trained=pairs.user_rows >= feedback.min_user_interactions,
         candidates=candidates_of(log, rows, as_of, feedback),
         feedback=feedback.kind,
+        exclude_seen=feedback.exclude_seen,
         as_of=as_of,
     )
 

@@ -36,7 +36,9 @@ def examine(settings: Settings) -> list[Finding]:
         for side, where in (("source", settings.source), ("target", settings.target)):
             findings.append(_open(side, where, opened, stack))
         for server in opened.values():
-            if not _again(server, opened):
+            if _again(server, opened):
+                run(f"{server.side}.replica", partial(servers.check_replica, server))
+            else:
                 run(f"{server.side}.server", partial(servers.check, server))
                 run(f"{server.side}.pooling", partial(servers.check_pooling, server))
         if "source" in opened:
@@ -63,7 +65,7 @@ def _open(side: str, where: Connection, opened: dict[str, Server], stack: ExitSt
 
 
 def _again(server: Server, opened: dict[str, Server]) -> bool:
-    """Tell whether the source's checks of the server say everything about this one."""
+    """Tell whether the source's checks of the server serve for this one: all but the replica's."""
     first = opened.get("source", server)
     return first is not server and servers.same_server(first.dsn, server.dsn)
 

@@ -46,6 +46,12 @@ def check(server: Server) -> Iterator[Finding]:
     yield _timeout(server, role, timeout)
 
 
+def check_replica(server: Server) -> Iterator[Finding]:
+    """Check whether the server is a replica, which is wrong for the target alone."""
+    [row] = ask(server.connection, db.query("doctor/server"))
+    yield _replica(server, row[3])
+
+
 def check_pooling(server: Server) -> Iterator[Finding]:
     """Check whether a pooler hands one process to several clients in turn."""
     name = f"{server.side}.pooling"

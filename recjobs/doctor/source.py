@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -149,7 +150,7 @@ def _events(
     name, feedback = "feedback.events", settings.feedback
     wanted = {"event_weights": list(feedback.event_weights), "exclude_seen": []}
     rule = feedback.exclude_seen
-    if rule not in ("all", "none") and not rule.removesuffix("d").isdecimal():
+    if rule not in ("all", "none") and not re.fullmatch(r"[0-9]+d", rule):
         wanted["exclude_seen"] = [event.strip() for event in rule.split(",")]
     if not any(wanted.values()):
         yield ok(name, "the settings name no event types")

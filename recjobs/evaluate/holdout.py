@@ -67,7 +67,7 @@ def holdout(log: Interactions, split: Split, settings: Settings) -> Holdout:
     feedback = settings.feedback
     train = training_set(log, split.training, split.cutoff, feedback)
     held = training_set(log, split.holdout, split.cutoff, feedback)
-    seen = seen_of(train, split.training, feedback.exclude_seen)
+    seen = seen_of(train)
 
     drawn, drawn_from = _drawn(np.unique(held.user_idx[held.positive]), settings)
     taken = held.positive & np.isin(held.user_idx, drawn)

@@ -19,6 +19,7 @@ from recjobs.artifacts import StageOutput
 from recjobs.columns import CHAMPION, POPULAR, WARM_START
 from recjobs.config import Settings
 from recjobs.dataset import Int32Array, Interactions
+from recjobs.errors import DataError
 from recjobs.evaluate.champion import Champion, champion_lists, refusal
 from recjobs.evaluate.holdout import Holdout, holdout
 from recjobs.evaluate.ranking import ranked
@@ -118,7 +119,10 @@ def _contenders(
     def baseline(name: str) -> Int32Array:
         job = settings.job
         fitted = models.make(name, {}, seed=job.seed, threads=job.training_threads)
-        fitted.fit(train)
+        try:
+            fitted.fit(train)
+        except DataError:  # nothing to learn from, as in ratings without a positive
+            return lists(None)
         return lists(fitted)
 
     contenders: dict[str, Callable[[], Int32Array]] = {model.name: partial(lists, model, rerank)}

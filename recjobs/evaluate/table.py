@@ -66,7 +66,7 @@ def rows_of(
     """
     values = {model: accuracy(judged, each) for model, each in lists.items()}
     others = [other for other in lists if other != name]
-    popularity = _popularity(judged)
+    popularity = item_shares(judged)
     exposures = [metrics.mean_popularity(each[:, :10], popularity) for each in lists.values()]
     stacked = np.hstack(
         [
@@ -120,7 +120,7 @@ def _by_segment(
     return found
 
 
-def _popularity(judged: Holdout) -> Float64Array:
+def item_shares(judged: Holdout) -> Float64Array:
     """Return which share of all users with a history has each item, ``(n_items,)``."""
     train = judged.train
     owners = max(int((train.history > 0).sum()), 1)

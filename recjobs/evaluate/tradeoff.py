@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from recjobs.config import Settings
 from recjobs.evaluate.holdout import Holdout
 from recjobs.evaluate.ranking import ranked
+from recjobs.evaluate.table import item_shares
 from recjobs.metrics import coverage, exposure, hits, mean_popularity, ndcg
 from recjobs.models import Model
 from recjobs.rerank import Reranker
@@ -27,8 +26,7 @@ def tradeoff(
     mean_popularity.
     """
     train = judged.train
-    liked = np.bincount(train.item_idx, weights=train.positive, minlength=train.n_items)
-    share = liked / max(int((train.history > 0).sum()), 1)
+    share = item_shares(judged)
     found = []
     for strength in _STRENGTHS:
         lists = ranked(

@@ -225,8 +225,13 @@ def strengths(train: TrainingSet) -> sparse.csr_matrix:
 
     A weight w counts as log2(1 + w): 1 for a single interaction, and the hundredth repetition says
     less than the first.
+
+    Raises:
+        DataError: There are none; ratings may all be low.
     """
     matrix = train.positives()
+    if not matrix.nnz:
+        raise train.without("positives")
     matrix.data = np.log1p(matrix.data) / np.float32(np.log(2))
     matrix.indptr = matrix.indptr.astype(np.int64)
     matrix.indices = matrix.indices.astype(np.int32)

@@ -119,7 +119,7 @@ def default_l2(history: sparse.csr_matrix) -> float:
     The best l2 grows with how often items occur together: about 1,000 on MovieLens-1M and 16 on
     Gowalla, whose mean Gram rows sum to 100,000 and 1,500.
     """
-    per_user = np.diff(history.indptr).astype(np.float64)
+    per_user = history.sum(axis=1, dtype=np.float64)
     row_sum: float = np.square(per_user).sum() / history.shape[1]
     return max(1.0, 0.01 * row_sum)
 
@@ -135,12 +135,12 @@ def require_memory(n_items: int, available: int) -> None:
         raise ConfigError(
             f"model ease: {n_items:,} items need {needed / 2**30:.1f} GiB of memory (items² x 4 "
             f"bytes x {_PEAK}), and {available / 2**30:.1f} GiB are available. Choose elsa, its "
-            "low-rank kin, or raise feedback.min_item_interactions."
+            "low-rank kin."
         )
 
 
 def _invert(gram: Float32Array) -> None:
-    """Invert a symmetric positive definite matrix by its upper triangle, perhaps with its sign turned.
+    """Invert a symmetric positive definite matrix by its upper triangle; its sign may be turned.
 
     In place. A large one by the sweep operator, a block of rows and columns at a time (Beaton, "The
     Use of Special Matrix Operators in Statistical Calculus", 1964): nearly all of it is products of

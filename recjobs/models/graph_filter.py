@@ -133,7 +133,7 @@ def require_memory(history: sparse.csr_matrix, available: int) -> None:
         raise ConfigError(
             f"model graph_filter: up to {pairs:,.0f} pairs of items that occur together need "
             f"{needed / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are available. "
-            "Choose ials or elsa, or raise feedback.min_item_interactions."
+            "Choose ials or elsa."
         )
 
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from recjobs import memory
 from recjobs.kernels import compiled_fast, inlined_fast
 
-#: Squared error of the scores of a row's positives, summed: below it a row is solved.
+#: Squared error of the scores of a row's positives, summed: below it a row is solved. Of one whose
+#: weights sum to less than 1, what all is squared of, so much less.
 _SOLVED: Final = 1e-9
 _ZERO, _ONE = np.float32(0), np.float32(1)
 #: Positives at work at a time, and bytes of a line of the cache.
@@ -162,7 +163,7 @@ def _improve_together(
     n, n_parts = last - first, (n_others + part - 1) // part
     diagonal, inverse, residual, direction = state[0], state[1], state[2], state[3]
     image = state[4]  # of the direction, under -A
-    error = np.zeros(n, dtype=np.float32)
+    error, solved = np.zeros(n, dtype=np.float32), np.empty(n, dtype=np.float32)
     cuts = np.empty((n, n_parts + 1), dtype=np.int64)
     loss = 0.0
     for r in range(n):
@@ -173,6 +174,11 @@ def _improve_together(
             cuts[r, c] = begin + np.searchsorted(indices[begin:end], c * part)
         if begin == end:
             x[:] = 0
+        total, p = _ZERO, begin
+        while p < end and total < _ONE:
+            total += weight[p]
+            p += 1
+        solved[r] = _SOLVED * min(total, _ONE) ** 2
         for d in range(dim):
             diagonal[r, d] = shared[d] + ridge[first + r]
             inverse[r, d] = _ONE / diagonal[r, d]
@@ -189,18 +195,18 @@ def _improve_together(
             error[r] += residual[r, d] * direction[r, d]
     far = n_parts > 1
     for _ in range(steps):
-        if (error < _SOLVED).all():
+        if (error <= solved).all():
             break
         for r in range(n):
             for d in range(dim):
                 image[r, d] = -diagonal[r, d] * direction[r, d]
         for c in range(n_parts):
             for r in range(n):
-                if error[r] >= _SOLVED:
+                if error[r] > solved[r]:
                     begin, end = cuts[r, c], cuts[r, c + 1]
                     _pull(begin, end, indices, weight, others, _ZERO, far, direction[r], image[r])
         for r in range(n):
-            if error[r] >= _SOLVED:
+            if error[r] > solved[r]:
                 x = out[first + r]
                 error[r] = _step(error[r], inverse[r], image[r], x, residual[r], direction[r])
     return loss

@@ -16,6 +16,7 @@ from recjobs.dataset import (
     SeenItems,
     TrainingSet,
     contains,
+    seen_of,
 )
 from recjobs.metrics import ndcg
 
@@ -42,11 +43,13 @@ class Judged:
     def of(
         cls, train: TrainingSet, validation: TrainingSet, known_users: BoolArray, most: int
     ) -> Self:
-        """Return an even choice of the users who liked something new in the validation part."""
+        """Return an even choice of the users who liked what a list may hold in the validation part.
+
+        What a list leaves out goes by ``feedback.exclude_seen``, as where the holdout is judged.
+        """
         user = validation.user_idx
-        pairs = user.astype(np.int64) * train.n_items + validation.item_idx
-        before = train.user_idx.astype(np.int64) * train.n_items + train.item_idx
-        keep = validation.positive & known_users[user] & ~contains(before, pairs)
+        seen = seen_of(train)
+        keep = validation.positive & known_users[user] & ~seen.holds(user, validation.item_idx)
         users = np.unique(user[keep])
         if len(users) > most:
             users = users[np.linspace(0, len(users) - 1, most).astype(int)]
@@ -56,7 +59,7 @@ class Judged:
             users.astype(np.int32),
             np.concatenate([[0], np.cumsum(counts)]),
             validation.item_idx[keep],
-            SeenItems(train.indptr, train.item_idx),
+            seen,
             train.candidates,
         )
 

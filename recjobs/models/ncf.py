@@ -138,10 +138,10 @@ class NeuralCollaborativeFiltering(BlockModel):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read a model that `save` wrote."""
-        from recjobs.models.training import import_keras
+        from recjobs.models.training import keras_with
 
         model = super().load(folder)
-        _, keras = import_keras()
+        _, keras = keras_with(model.threads)
         model._network = keras.saving.load_model(folder / _NETWORK, compile=False)
         model._scorer = Scorer.of(model._network)
         return model

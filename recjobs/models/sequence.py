@@ -102,13 +102,16 @@ class SequenceModel(BlockModel):
         train.require_rows()
         tf, keras = start_keras(self.seed, self.threads)
         sequences = train.sequences()
-        self.known_users = np.diff(sequences.indptr) > 0
-        if not self.known_users.any():
+        count = np.diff(sequences.indptr)
+        if not (count > 1).any():
             raise DataError(
-                f"model {self.name} has nothing to learn from: expected positives of users with "
-                f"enough history. Received: {train.n_pairs} pairs, none of them. Check "
-                "feedback.positive_at."
+                f"model {self.name} has nothing to learn from: expected users with enough history "
+                "and two positives, one after the other. Received: "
+                f"{train.n_pairs} pairs of {np.count_nonzero(train.history)} users, and "
+                f"{count.sum()} positives, no two of one user. Check feedback.positive_at, "
+                "feedback.event_weights and the holdout."
             )
+        self.known_users = count > 0
         self.known_items = np.bincount(sequences.item_idx, minlength=train.n_items) > 0
         item_of = np.flatnonzero(self.known_items).astype(np.int32)
         self._histories = Histories.of(train, item_of, self.settings.length)
@@ -120,7 +123,8 @@ class SequenceModel(BlockModel):
             keras,
             lambda *inputs: self._network(tf, *inputs),
             weights,
-            self._histories,
+            # One item more: the last is told and not read, and training reads as many as scoring.
+            Histories.of(train, item_of, self.settings.length + 1),
             self.settings,
             self.seed,
         )
@@ -181,9 +185,9 @@ class SequenceModel(BlockModel):
     @cached_property
     def _reader(self) -> Callable[..., Any]:
         """The compiled network: a block's columns, lengths and the weights in, vectors out."""
-        from recjobs.models.training import import_keras
+        from recjobs.models.training import keras_with
 
-        tf, _ = import_keras()
+        tf, _ = keras_with(self.threads)
 
         @tf.function(autograph=False)
         def read(column: Any, length: Any, weights: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import numpy as np
@@ -61,24 +61,32 @@ def _standard_error_kept() -> Iterator[None]:
             os.close(saved)
 
 
+def keras_with(threads: int) -> tuple[Any, Any]:
+    """Import TensorFlow and Keras, for so many threads unless it runs already, and return both.
+
+    What only reads a model asks for the model's own: one that is trained afterwards in the same
+    process finds TensorFlow running.
+    """
+    tf, keras = import_keras()
+    with suppress(RuntimeError):  # it has started: its threads can't be changed any more
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    return tf, keras
+
+
 def start_keras(seed: int, threads: int) -> tuple[Any, Any]:
     """Import TensorFlow and Keras, fix their seeds and threads, and return both.
 
     Raises:
         ConfigError: TensorFlow already runs with another number of threads in this process.
     """
-    tf, keras = import_keras()
-    threading = tf.config.threading
-    try:
-        threading.set_intra_op_parallelism_threads(threads)
-        threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError as error:  # it has started: its threads can't be changed any more
-        received = threading.get_intra_op_parallelism_threads() or os.cpu_count()
-        if received != threads:
-            raise ConfigError(
-                f"job.training_threads: expected {threads}, but TensorFlow already runs with "
-                f"{received} threads in this process. Start another process."
-            ) from error
+    tf, keras = keras_with(threads)
+    received = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
+    if received != threads:
+        raise ConfigError(
+            f"job.training_threads: expected {threads}, but TensorFlow already runs with "
+            f"{received} threads in this process. Start another process."
+        )
     tf.config.experimental.enable_op_determinism()
     with _standard_error_kept():  # it starts, and logs that it finds no GPU
         tf.config.list_logical_devices()
@@ -142,7 +150,7 @@ class RankingValidation:
     """NDCG@10 over the full catalogue, for an even choice of the validation part's users.
 
     Args:
-        train: What the model is fitted on; its pairs are excluded.
+        train: What the model is fitted on; what it says is seen is left out.
         validation: Its positives are relevant.
         known_users: bool, ``(n_users,)``; the others are not judged.
     """

@@ -16,7 +16,9 @@ _SHRINKAGE = 1.0
 
 
 def dense_features(features: Features, n: int, dim: int, seed: int) -> Float32Array:
-    """Return features as dense vectors, float32 ``(n, min(dim, distinct features))``.
+    """Return features as dense vectors, float32 ``(n, width)``.
+
+    The width is that of the distinct features, at most ``dim``; reduced, it is at most ``n`` too.
 
     Args:
         features: Of ``n`` rows, or of none.
@@ -28,12 +30,12 @@ def dense_features(features: Features, n: int, dim: int, seed: int) -> Float32Ar
         return np.zeros((n, 0), dtype=np.float32)
     rows = FeatureRows(features).rows(features)
     rows = rows[:, np.unique(rows.indices)]
-    if min(rows.shape) <= dim:
+    if rows.shape[1] <= dim:
         dense: Float32Array = rows.toarray()
         return dense
     from sklearn.utils.extmath import randomized_svd
 
-    left, values, _ = randomized_svd(rows, dim, random_state=seed)
+    left, values, _ = randomized_svd(rows, min(dim, *rows.shape), random_state=seed)
     reduced: Float32Array = (left * values).astype(np.float32)
     return reduced
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import shlex
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from recjobs import errors
 from recjobs.columns import POPULAR
-from recjobs.config import Settings
+from recjobs.config import Settings, parse_value, toml_value
 from recjobs.errors import ConfigError, DatabaseError, DataError, GateError, RecJobsError
 from recjobs.report.facts import ReportFacts
 
@@ -28,6 +27,11 @@ _LOOK: Final[dict[type[RecJobsError], str]] = {
     "gate, promote the run by name.",
     RecJobsError: "Report it with the log of the stage.",
 }
+#: Where popularity lists were stored in the place of a held model's.
+_NOT_FITTED: Final = (
+    "Compare the model with the baselines below. This run has no lists of the model: where you "
+    "judge otherwise than the gate, make a dry run of the night with --fresh and promote that one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,7 @@ class Headline:
 
 def headline(facts: ReportFacts, settings: Settings) -> Headline:
     """Say what happened, why, what readers see, and what to do."""
-    again = Command(
-        f"recjobs run --as-of {as_of_argument(facts.as_of, settings)}", "resume this night"
-    )
+    again = Command(_run(facts, settings), "resume this night")
     fresh = Command(f"{again.line} --fresh", "extract again, as a new run")
     promote = Command(f"recjobs promote {facts.run_id} --why '…'", "publish it all the same")
     live = facts.live_run_id == facts.run_id
@@ -75,8 +77,11 @@ def headline(facts: ReportFacts, settings: Settings) -> Headline:
         return Headline("bad", title, message, _readers(facts), advice, [command])
     if facts.published_source == POPULAR:
         title = "Popularity lists: the gate held the model"
-        advice = [_advice(GateError)]
-        return Headline("warn", title, facts.rule or "", _readers(facts), advice, [])
+        advice, command = [_advice(GateError)], promote
+        if not facts.dry_run:
+            dry = f"{fresh.line} --dry-run"
+            advice, command = [_NOT_FITTED], Command(dry, "make a run that can be promoted")
+        return Headline("warn", title, facts.rule or "", _readers(facts), advice, [command])
     if facts.status == "held":
         advice = [_meaning(GateError), _advice(GateError)]
         title = "Held by the gate"
@@ -124,18 +129,29 @@ def reproduction(facts: ReportFacts, settings: Settings, user: str | None) -> li
         settings: The job's settings.
         user: A user to show, None where no list was made.
     """
-    run = f"recjobs run --as-of {as_of_argument(facts.as_of, settings)}"
-    overrides = sorted(facts.overrides.items())
-    sets = "".join(f" --set {shlex.quote(f'{key}={_toml(value)}')}" for key, value in overrides)
+    run = _run(facts, settings)
     commands = [
-        Command(run + sets, "the same night: resumed, or returned where it is finished"),
-        Command(f"{run}{sets} --fresh", "the same night, extracted again as a new run"),
-        Command(f"recjobs promote {facts.run_id} --why '…'", "make this run live"),
+        Command(run, "the same night: resumed, or returned where it is finished"),
+        Command(f"{run} --fresh", "the same night, extracted again as a new run"),
+    ]
+    if user:
+        commands.append(Command(f"recjobs show {shlex.quote(user)}", "one user's list"))
+    if facts.published_source != POPULAR or facts.dry_run:
+        promote = f"recjobs promote {facts.run_id} --why '…'"
+        commands.append(Command(promote, "make this run live"))
+    return [
+        *commands,
         Command("recjobs rollback --why '…'", "make the run before the live one live again"),
         Command(f"recjobs stage report --run {facts.run_id}", "make this page again"),
     ]
-    show = [Command(f"recjobs show {shlex.quote(user)}", "one user's list")] if user else []
-    return [*commands[:2], *show, *commands[2:]]
+
+
+def _run(facts: ReportFacts, settings: Settings) -> str:
+    """Return the command that gives this very run: with its overrides, and dry where it was."""
+    words = ["recjobs run --as-of", as_of_argument(facts.as_of, settings)]
+    for key, value in sorted(facts.overrides.items()):
+        words += ["--set", shlex.quote(f"{key}={_set_value(value)}")]
+    return " ".join(words + ["--dry-run"] * facts.dry_run)
 
 
 def _meaning(kind: type[RecJobsError]) -> str:
@@ -167,5 +183,6 @@ def _not_live(facts: ReportFacts) -> str:
     )
 
 
-def _toml(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _set_value(value: Any) -> str:
+    """Return what ``--set`` reads as this value: a text as it is, where it spells nothing else."""
+    return value if isinstance(value, str) and parse_value(value) == value else toml_value(value)

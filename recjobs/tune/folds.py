@@ -22,6 +22,7 @@ from recjobs.evaluate.table import RANKING_METRICS, accuracy
 from recjobs.metrics import rmse
 from recjobs.models.base import Model, RatingModel
 from recjobs.progress import Progress
+from recjobs.rerank import Reranker
 from recjobs.split import Split, split
 
 _ROWS: Final = ("user_idx", "item_idx", "ts", "rating", "event")
@@ -88,7 +89,8 @@ def judge(fold: Fold, model: Model, settings: Settings, metric: str, progress: P
         progress: Told how far the fit is.
 
     Raises:
-        ConfigError: The model or its hyperparameters don't suit, or predict no ratings.
+        ConfigError: The model or its hyperparameters don't suit, or predict no ratings; or what
+            ``[rerank]`` needs is not known.
     """
     log, parts, feedback = fold.log, fold.split, settings.feedback
     if model.selects_epochs:
@@ -104,7 +106,7 @@ def judge(fold: Fold, model: Model, settings: Settings, metric: str, progress: P
     judged = fold.judged
     lists = ranked(
         model, judged.train, judged.users, judged.seen, judged.train.candidates,
-        settings.score.block_users,
+        settings.score.block_users, Reranker.of(judged.train, model, settings.rerank),
     )  # fmt: skip
     column = RANKING_METRICS.index(metric)
     return float(accuracy(judged, lists)[:, column].mean())

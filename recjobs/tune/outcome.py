@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from recjobs.config import Settings
+from recjobs.config import Settings, toml_value
 from recjobs.errors import ConfigError
 from recjobs.tune.folds import Fold
 
@@ -137,10 +136,3 @@ def _fragment(
             "",
         ]
     )
-
-
-def toml_value(value: Any) -> str:
-    """Return a value as TOML spells it: as JSON does, but for tables."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {toml_value(each)}" for key, each in value.items()) + "}"
-    return json.dumps(list(value) if isinstance(value, tuple) else value)

@@ -53,7 +53,8 @@ def snapshot(
         watch: Opens a progress for a stage.
 
     Raises:
-        ConfigError: There is no such run, or its files are gone.
+        ConfigError: There is no such run, its files are gone, or that instant's night has not
+            finished and has no data yet.
         DataError: The run that is named has files which can't be read any more.
     """
     store = RunStore.of(settings)

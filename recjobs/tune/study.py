@@ -152,7 +152,9 @@ def _study_name(settings: Settings, data: Snapshot, metric: str, n_folds: int, s
         settings.model.model_dump_json(),
         settings.feedback.model_dump_json(),
         settings.holdout.model_dump_json(),
-        f"{settings.job.seed} {metric} {n_folds} {space} {code_version()}",
+        settings.rerank.model_dump_json(),
+        f"{settings.evaluate.max_users} {settings.job.seed} {metric} {n_folds} {space} "
+        f"{code_version()}",
     ]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
     return f"{settings.job.name}-{settings.model.name}-{digest}"

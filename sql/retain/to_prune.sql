@@ -1,4 +1,4 @@
--- Returns runs whose files may go: of those opened before the newest ones, which are kept, what is
+-- Returns runs whose files are to go: of those opened before the newest ones, which are kept, what is
 -- neither attached (the live run is; so are the next night's champion and the run to go back to) nor
 -- held since the live run, for a person may still promote that, nor at work: it is this run, or one
 -- that began in the last days and waits for its turn. Parameters: run_id, keep, many.
@@ -15,6 +15,7 @@ where
     )
     and r.run_id <> %(run_id)s
     and not (r.status = 'running' and r.started_at > now() - interval '7 days')
+    and r.files_removed_at is null
     and r.lists_in is distinct from 'top_n_list'
     and not (
         r.status = 'held'

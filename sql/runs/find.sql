@@ -15,6 +15,7 @@ select
     r.dry_run,
     r.request,
     r.supersedes,
+    r.fresh,
     r.snapshot_digest,
     r.host,
     r.artifacts,

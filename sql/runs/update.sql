@@ -16,6 +16,7 @@ update {schema}.run as r set
     warm_nights = c.warm_nights,
     host = c.host,
     artifacts = c.artifacts,
+    files_removed_at = c.files_removed_at,
     counts = r.counts || c.counts,
     timings = r.timings || c.timings,
     finished_at = case when c.status != 'running' then coalesce(r.finished_at, clock_timestamp()) end

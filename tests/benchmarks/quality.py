@@ -29,8 +29,8 @@ from rich.console import Console
 
 from benchmarks import data, model_pages, quality_baselines, quality_page
 from benchmarks.quality_splits import SPLITS, Split, cache, digest, files
+from recjobs.config import toml_value
 from recjobs.models import REGISTRY, RatingModel, model_class
-from recjobs.tune.outcome import toml_value
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = Path(__file__).with_name("quality_presets.toml")

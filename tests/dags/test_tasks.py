@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from psycopg2.extensions import parse_dsn
 
 pytestmark = pytest.mark.filterwarnings("ignore:::airflow", "ignore:::pathspec")
 
@@ -92,6 +93,13 @@ def test_overrides_are_what_differs_from_the_settings(
          ' "schema": "shop", "extra": {"connect_timeout": 5, "iam": false}}',
          "postgresql://me:p%40ss@db/shop?connect_timeout=5"),
         ("postgres://me@%2Fvar%2Frun/shop", "postgresql://me@%2Fvar%2Frun/shop"),
+        # libpq reads a + as it stands
+        ('{"conn_type": "postgres", "host": "db", "schema": "shop",'
+         ' "extra": {"options": "-c search_path=app"}}',
+         "postgresql://db/shop?options=-c%20search_path%3Dapp"),
+        # a local socket, as the user of the process
+        ('{"conn_type": "postgres", "schema": "shop", "extra": {"connect_timeout": 5}}',
+         "postgresql:///shop?connect_timeout=5"),
     ],
 )  # fmt: skip
 def test_an_airflow_connection_reaches_the_job(
@@ -107,6 +115,7 @@ def test_an_airflow_connection_reaches_the_job(
     settings = tasks.job_settings(str(path))
     assert settings.source.resolve() == expected
     assert os.environ["AIRFLOW_CONN_SHOP_DB"] == expected
+    assert parse_dsn(expected)["dbname"] == "shop"
 
 
 def test_progress_is_a_line_now_and_then(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from pooler import pooled
 from recjobs import migrate
 from recjobs.config import Settings
 from recjobs.doctor import Finding, examine, servers, source, target
-from servers import PLAIN, Server
+from servers import PLAIN, Server, system, system_binaries
 
 SHOP = """
     create table movies (item_id integer primary key, title text);
@@ -135,6 +136,8 @@ def test_a_variable_that_is_not_set(shop: str, examined: Examine) -> None:
          "feedback.events", "fail", "names purchase; table ratings has buy, view", "event_weights"),
         ("", {"source": {"event": "kind"}, "feedback": {"exclude_seen": "buy, return"}},
          "feedback.events", "warn", "exclude_seen names return", "feedback.exclude_seen"),
+        ("", {"source": {"event": "kind"}, "feedback": {"exclude_seen": "2"}}, "feedback.events",
+         "fail", "exclude_seen names 2; table ratings has buy", "feedback.exclude_seen"),
         ("", {"feedback": {"event_weights": {"buy": 5}}}, "feedback.events", "fail",
          "source.event is not set", "set source.event"),
         ("", {"source": {"rating": ""}, "feedback": {"kind": "explicit"}}, "feedback.ratings",
@@ -262,6 +265,28 @@ def test_a_server_that_is_too_old_or_a_replica(database: str) -> None:
     assert servers._replica(server, True).status == "fail"
     assert servers._replica(servers.Server("source", database, connection), True).status == "ok"
     connection.close()
+
+
+def test_a_target_that_is_the_sources_standby(
+    postgres15: Server, examined: Examine, tmp_path: Path
+) -> None:
+    binaries = system_binaries()
+    assert binaries is not None
+    with system(binaries) as server:
+        dsn = server.create_database()
+        run(dsn, SHOP)
+        assert examined(dsn)["target.replica"].status == "ok"
+        folder = Path(parse_dsn(server.dsn)["host"])
+        (folder / "data" / "standby.signal").touch()
+        with (folder / "restart.out").open("w") as log:
+            subprocess.run(
+                [binaries / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log", "restart"],
+                check=True, user=(folder / "data").owner(), cwd=folder, stdout=log, stderr=log,
+            )  # fmt: skip
+        found = examined(dsn)
+    assert found["source.replica"].status == "ok"
+    assert found["target.replica"].status == "fail"
+    assert "target.dsn_env" in found["target.replica"].mend
 
 
 def test_too_little_room_and_a_folder_that_can_not_be_written(

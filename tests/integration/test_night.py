@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import shop as shops
-from recjobs import pipeline, publish, stages, version
+from recjobs import pipeline, publish, runs, stages, version
 from recjobs.dataset import Interactions
 from recjobs.errors import CheckFailedError, ConfigError, GateError, LeaseHeldError
 from recjobs.files import read_json
@@ -158,6 +158,19 @@ def test_a_held_first_night_publishes_popular_lists(shop: Shop) -> None:
         pipeline.run_night(shop.settings, night(24))
     assert {row[4] for row in served(shop)} == {"popular"}
 
+    first = RunStore.of(shop.settings).latest(1)[0]
+    page = run_folder(first).path("report", "report.html").read_text()
+    assert "recjobs run --as-of 2026-01-25 --fresh --dry-run" in page
+    assert f"recjobs promote {first.run_id}" not in page
+    with pytest.raises(ConfigError, match="--fresh --dry-run, then promote that run"):
+        promote(shop.settings, first.run_id, why="a drill", by="me")
+    assert {row[4] for row in served(shop)} == {"popular"}
+    with pytest.raises(GateError):
+        pipeline.run_night(shop.settings, night(24), fresh=True, dry_run=True)
+    held = RunStore.of(shop.settings).latest(1)[0]
+    promote(shop.settings, held.run_id, why="a drill", by="me")
+    assert {row[4] for row in served(shop)} == {"ease"}
+
 
 def test_a_held_run_can_be_promoted_by_name(shop: Shop) -> None:
     pipeline.run_night(shop.settings, night(24))
@@ -168,6 +181,11 @@ def test_a_held_run_can_be_promoted_by_name(shop: Shop) -> None:
     promoted = promote(shop.settings, held.run_id, why="a drill", by="me")
     assert promoted.status == "stored"
     assert {row[5] for row in served(shop)} == {held.run_id}
+    newest, before = RunStore.of(shop.settings).publications(2)
+    assert (newest["run_id"], before["kind"]) == (held.run_id, "publish")
+    assert (newest["kind"], newest["decided_by"], newest["why"]) == ("promote", "me", "a drill")
+    page = run_folder(held).path("report", "report.html").read_text()
+    assert "Readers see this run's lists." in page.replace("&#39;", "'")
 
 
 def test_an_older_night_is_stored_not_live(shop: Shop) -> None:
@@ -219,6 +237,22 @@ def test_a_dry_run_touches_no_published_table_and_can_be_finished(shop: Shop) ->
     wet = pipeline.run_night(shop.settings, night(24))
     assert (wet.run_id, wet.status) == (dry.run_id, "stored")
     assert len(served(shop)) > 0
+
+
+def test_a_dry_run_does_not_take_over_a_night_that_is_to_publish(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setitem(stages.WORK, "train", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pipeline.run_night(shop.settings, night(24))
+    with pytest.raises(ConfigError, match=r"run 1, .* has not finished \(failed\): as a dry run"):
+        pipeline.run_night(shop.settings, night(24), dry_run=True)
+    failed = RunStore.of(shop.settings).get(1)
+    assert (failed.status, failed.dry_run) == ("failed", False)
+    assert pipeline.run_night(shop.settings, night(24), fresh=True, dry_run=True).run_id == 2
+    pipeline.run_stages(shop.settings, failed.run_id)  # as a cleared task of the scheduler's does
+    assert {row[5] for row in served(shop)} == {failed.run_id}
 
 
 def test_an_overridden_run_needs_promote(shop: Shop) -> None:
@@ -431,6 +465,19 @@ def test_the_champion_is_re_ranked_as_tonights_lists_are(
     cost = without["metrics"]["ease"]["ndcg@10"] - judged["ease"]["ndcg@10"]
     apart = judged["champion"]["ndcg@10"] - judged["ease"]["ndcg@10"]
     assert abs(apart) < abs(cost) / 2
+
+
+def test_a_backlog_of_old_files_goes_night_by_night(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_PRUNED", 2)
+    settings = shop.settings.with_overrides({"artifacts.keep_runs": 3, "publish.attached": 1})
+    older = [pipeline.run_night(settings, night(day)) for day in (23, 20, 21)]
+    settings = shop.settings.with_overrides({"artifacts.keep_runs": 1, "publish.attached": 1})
+    newer = [pipeline.run_night(settings, night(day)) for day in (24, 25, 26)]
+    assert not any(run_folder(run).finished("extract") for run in (*older, *newer[:-1]))
+    found = shop.execute("select run_id from recs.run where files_removed_at is null")
+    assert found == [(newer[-1].run_id,)]
 
 
 def test_a_backfill_keeps_its_own_files_however_many_came_after(shop: Shop) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from psycopg2.extensions import parse_dsn
 
 from published import Job, day
 from recjobs import findings
@@ -54,6 +56,18 @@ def test_a_new_run_says_what_it_is(job: Job) -> None:
     assert (run.supersedes, run.decision, run.finished_at, run.ever_live) == (None,) * 3 + (False,)
     assert job.store.get(run.run_id) == run
     assert job.store.latest(5) == [run]
+
+
+def test_times_are_in_utc_whatever_the_databases_zone(job: Job) -> None:
+    name = parse_dsn(job.dsn)["dbname"]
+    job.rows(f"alter database {name} set timezone = 'America/New_York'")
+    assert job.rows("show timezone") == [("America/New_York",)]
+    run = job.night(1)
+    assert f"{run.key.as_of:%Y-%m-%d %H:%M %Z}" == "2026-01-02 00:00 UTC"
+    assert {run.started_at.tzinfo, job.store.latest(1)[0].started_at.tzinfo} == {UTC}
+    (publication,) = job.store.publications(1)
+    assert publication["live_from"].tzinfo == UTC
+    assert publication["live_until"] is None
 
 
 def test_the_same_key_is_the_same_run(job: Job) -> None:

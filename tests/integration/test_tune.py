@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import shop as shops
+from recjobs import pipeline
 from recjobs.cli import main
 from recjobs.errors import DataError
 from recjobs.progress import unwatched
+from recjobs.runs import RunStore
 from recjobs.tune.snapshot import snapshot
 from shop import Shop
 
@@ -51,6 +53,15 @@ def test_tunes_before_a_night_and_the_night_goes_on_from_there(
     assert main(["tune", "--run", "999"]) == 2
     assert main(["tune", "--trials", "1", "--output", str(shop.config)]) == 2  # the job's settings
     assert main(["tune", "--trials", "1", "--output", str(tmp_path / "best.toml")]) == 0
+
+
+def test_a_night_that_is_to_publish_is_not_made_dry(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = pipeline.begin(shop.settings, shops.night(24))
+    assert main(["tune", "--as-of", "2026-01-25"]) == 2
+    assert "Finish it first" in capsys.readouterr().err
+    assert not RunStore.of(shop.settings).get(run.run_id).dry_run
 
 
 def test_a_run_whose_files_can_not_be_read_is_passed_over(

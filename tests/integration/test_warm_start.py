@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,24 @@ def test_nights_start_from_the_one_before_and_one_in_so_many_from_scratch(shop: 
     assert control in page(nights[3])
     differences = read_json(run_folder(nights[3]).path("evaluate", "differences.json"))
     assert {row["against"] for row in differences["differences"]} >= {"warm start", "popular"}
+
+
+@pytest.mark.parametrize("model", ["ncf", "sasrec"])
+def test_a_night_of_its_own_process_may_have_fewer_threads_than_processors(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    shop = shops.open_shop(database, tmp_path, monkeypatch, model=model)
+    few = _TRAIN.replace("epochs = 8", "epochs = 2")
+    one_thread = shop.config.read_text().replace("training_threads = 2", "training_threads = 1")
+    shop.config.write_text(one_thread + few)
+    for day in (24, 25):  # not in this process, where TensorFlow may run already
+        words = [sys.executable, "-m", "recjobs.cli", "run", "--as-of", f"{night(day):%Y-%m-%d}"]
+        done = subprocess.run(
+            [*words, "--config", str(shop.config)], capture_output=True, text=True, check=False
+        )
+        assert "TensorFlow already runs" not in done.stderr
+    last = RunStore.of(shop.settings).latest(1)[0]
+    assert (last.warm_nights, found(last, "train")["warm"]) == (1, True)
 
 
 def test_the_same_parent_gives_the_same_lists(shop: Shop) -> None:

@@ -28,6 +28,7 @@ from recjobs.dataset import (
 )
 from recjobs.dataset.training import _positives
 from recjobs.errors import ConfigError, DataError
+from recjobs.models.base import strengths
 from recjobs.snapshot import read_snapshot
 
 INSTANT = pa.timestamp("us", "UTC")
@@ -184,6 +185,13 @@ def test_an_unknown_rule_of_seen_items_is_refused() -> None:
         seen_items(log, every(log), 2 * DAY, "bought")
 
 
+@pytest.mark.parametrize("rule", ["2", "2d", "d"])
+def test_days_are_digits_and_a_d_and_all_else_is_an_event(rule: str) -> None:
+    log = log_of([(1, 1, 0, None, "2"), (1, 2, 9, None, "3"), (1, 3, 0, None, "d")])
+    seen = seen_items(log, every(log), 10 * DAY, rule)
+    assert seen.indices.tolist() == [["2", "2d", "d"].index(rule)]
+
+
 def test_the_last_rating_counts() -> None:
     log = log_of([(1, 1, 1, 5.0), (1, 1, 2, 2.0), (1, 2, 1, 2.5), (1, 2, 2, 4.0)])
     train = training_set(log, every(log), 3 * DAY, FeedbackSettings(positive_at=4.0))
@@ -211,6 +219,15 @@ def test_positives_are_of_trained_users() -> None:
     assert matrix.toarray().tolist() == [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
     assert matrix.dtype == np.float32
     assert train.trained.tolist() == [True, False, False]
+
+
+def test_a_positive_never_weighs_nothing() -> None:
+    log = log_of([(1, 1, 0, 5.0), (1, 2, 3000, 5.0), (1, 3, 0, 1.0)])
+    halved = FeedbackSettings(half_life_days=1, positive_at=4.0)
+    train = training_set(log, every(log), 3001 * DAY, halved)
+    assert train.weight.tolist() == [pytest.approx(1e-9), 0.5, 0.0]
+    strength = strengths(train).data
+    assert strength[0] ** 4 >= np.finfo(np.float32).tiny  # no loss of digits, to four of a kind
 
 
 def test_candidates_are_known_and_available() -> None:

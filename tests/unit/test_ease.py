@@ -67,6 +67,13 @@ def test_because_is_the_greatest_contribution() -> None:
         np.testing.assert_array_equal(because[:, place], share.argmax(axis=1))
 
 
+def test_the_default_l2_is_a_hundredth_of_what_a_row_of_the_gram_matrix_sums_to() -> None:
+    for most in (2, 6):  # each once, and several times
+        x = strengths(some_set(150, 60, most))[:, :60]
+        gram = (x.T @ x).toarray().astype(np.float64)
+        assert ease.default_l2(x) == pytest.approx(gram.sum(axis=1).mean() / 100, rel=1e-5)
+
+
 def test_memory_peaks_at_one_and_a_half_matrices() -> None:
     train = some_set(400, 3000, most=2)
     fitted(some_set(30, 10))  # everything is imported and compiled
@@ -82,5 +89,5 @@ def test_memory_peaks_at_one_and_a_half_matrices() -> None:
 
 def test_refuses_a_catalogue_that_does_not_fit() -> None:
     ease.require_memory(10_000, 2**30)
-    with pytest.raises(ConfigError, match=r"40,981 items need 9\.4 GiB .* 8\.0 GiB .* elsa"):
+    with pytest.raises(ConfigError, match=r"40,981 items need 9\.4 GiB .* 8\.0 GiB .* kin\.$"):
         ease.require_memory(40_981, 8 * 2**30)

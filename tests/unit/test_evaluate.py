@@ -585,6 +585,33 @@ def test_errors_are_over_every_held_out_rating(tmp_path: Path) -> None:
         assert found.metrics["biases", segment, "rmse"]["value"] < rmse["value"]
 
 
+def test_a_baseline_without_a_positive_gives_the_popular_lists(tmp_path: Path) -> None:
+    log = ratings_log()
+    held = log.ts >= 7 * DAY
+    log = replace(log, rating=np.where(held, np.float32(5), np.minimum(log.rating, 3.9)))
+    given = {"feedback.kind": "explicit", "feedback.positive_at": 4.0}
+    job = SETTINGS.with_overrides({**given, "evaluate.baselines": ["popular", "item_knn"]})
+    parts = split(log, job.holdout, AS_OF)
+    model = Rater(lambda users, items: users * 0.0)
+    model.fit(training_set(log, parts.training, parts.cutoff, job.feedback))
+    found = run(tmp_path, model, log, parts, job).metrics
+    for metric in ("ndcg@10", "recall@20"):
+        assert found["item_knn", "all", metric] == {
+            **found["popular", "all", metric], "model": "item_knn"
+        }  # fmt: skip
+
+
+def test_popularity_is_counted_alike_with_and_without_a_tradeoff(tmp_path: Path) -> None:
+    log = ratings_log()
+    job = SETTINGS.with_overrides({"feedback.positive_at": 4.0, "rerank.popularity": 0.3})
+    parts = split(log, job.holdout, AS_OF)
+    model = Told(odd)
+    model.fit(training_set(log, parts.training, parts.cutoff, job.feedback))
+    found = run(tmp_path, model, log, parts, job).metrics["told", "all", "mean_popularity"]
+    as_set = next(p for p in read_json(tmp_path / "tradeoff.json") if p["strength"] == 1)
+    assert as_set["mean_popularity"] == pytest.approx(found["value"])
+
+
 def test_implicit_feedback_has_no_errors(tmp_path: Path) -> None:
     log = ratings_log()
     parts = split(log, SETTINGS.holdout, AS_OF)

@@ -98,5 +98,5 @@ def test_sparse_gram_is_the_gram() -> None:
 def test_refuses_co_occurrences_that_do_not_fit() -> None:
     history = sparse.csr_matrix(np.ones((3, 1000), dtype=np.float32))
     graph_filter.require_memory(history, 2**30)
-    with pytest.raises(ConfigError, match=r"1,000,000 pairs .* Choose ials or elsa"):
+    with pytest.raises(ConfigError, match=r"1,000,000 pairs .* Choose ials or elsa\.$"):
         graph_filter.require_memory(history, 2**20)

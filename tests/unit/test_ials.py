@@ -122,6 +122,27 @@ def test_defaults_go_by_the_size_of_the_data() -> None:
     assert not np.allclose(*(fitted(some_set(), l2=l2).user_vectors for l2 in (None, 0.02)))
 
 
+def test_a_row_of_hardly_any_weight_is_solved_too() -> None:
+    rng = np.random.default_rng(3)
+    others = rng.normal(size=(40, 8)).astype(np.float32)
+    values, vectors = np.linalg.eigh(0.1 * others.T @ others)
+    turned = np.ascontiguousarray(others @ vectors)  # where what all rows share is diagonal
+    shared, ridge = values.astype(np.float32), np.full(4, 0.05, np.float32)
+    indptr, items = np.arange(0, 21, 5), np.sort(rng.permuted(np.arange(40))[:20].reshape(4, 5))
+    for halved in (0, 12, 24, 36):  # half-lives that nothing has been heard of them
+        weight = np.full(20, 0.5**halved, dtype=np.float32)
+        out = np.zeros((4, 8), dtype=np.float32)
+        ials_solver.improve_rows(
+            0, 4, indptr.astype(np.int64), items.ravel().astype(np.int32), weight, turned,
+            shared, ridge, 20, out,
+        )  # fmt: skip
+        for row, own in enumerate(items):
+            near = turned[own].astype(np.float64)
+            matrix = np.diag(shared + ridge[row]) + weight[0] * near.T @ near
+            exact = np.linalg.solve(matrix, weight[0] * near.sum(axis=0))
+            np.testing.assert_allclose(out[row], exact, rtol=2e-3, atol=1e-4 * np.abs(exact).max())
+
+
 def test_folds_in_after_loading(tmp_path: Path) -> None:
     train = some_set()
     model = fitted(train, l2=None, alpha0=None)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 
-from contracts import ModelContract
-from recjobs.dataset import TrainingSet
+from contracts import ModelContract, colours
+from logs import every, log_of
+from recjobs import models
+from recjobs.config import FeedbackSettings
+from recjobs.dataset import TrainingSet, training_set
+from recjobs.errors import DataError
 from recjobs.models import REGISTRY
 
 #: Enough steps for a set of 24 users, whose times mean nothing.
@@ -120,6 +126,12 @@ class _InTurn(ModelContract):
             ]
         )
 
+    def test_trains_on_one_user_and_one_item(self) -> None:
+        """What follows what takes two of one user."""
+        train = self.set_of([(1, 1, 1.0, 4.0), (2, 3, 1.0, 4.0)])
+        with pytest.raises(DataError, match="two positives, one after the other"):
+            self.fitted(train)
+
 
 class TestGru4Rec(_InTurn):
     name = "gru4rec"
@@ -154,6 +166,16 @@ class TestTwoTower(ModelContract):
     name = "two_tower"
     params: ClassVar[dict[str, Any]] = {**_FACTORS, "l2": 0.01}
     misspelt = ("id_drop_out", "id_dropout")
+
+
+@pytest.mark.parametrize("name", sorted(set(REGISTRY) - {"popular", "mf", "ncf", "blend"}))
+def test_ratings_without_a_positive_are_nothing_to_learn_from(name: str) -> None:
+    log = log_of([(user, item, float(item), 2.0) for user in range(3) for item in range(3)])
+    log = replace(log, item_features=colours(log))
+    feedback = FeedbackSettings(kind="explicit", positive_at=3.0)
+    train = training_set(log, every(log), 10**15, feedback)
+    with pytest.raises(DataError, match="nothing to learn from"):
+        models.make(name, {}, seed=1, threads=2).fit(train)
 
 
 def test_every_model_is_under_the_contract() -> None:

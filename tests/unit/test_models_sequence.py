@@ -196,6 +196,14 @@ def test_histories_keep_the_last_items_in_order() -> None:
     assert histories.lengths.tolist() == [3, 1]
 
 
+def test_training_reads_as_many_places_as_scoring() -> None:
+    model = _model("sasrec", length=4, dropout=0.0)
+    first = model._initial(_N_ITEMS, np.random.default_rng(5))["places"]
+    model.fit(_rounds(), epochs=2)
+    assert (np.abs(model._weights["places"] - first).max(axis=1) > 1e-4).all()
+    assert model._histories.lengths.max() == 4
+
+
 def test_every_step_of_every_history_is_told_once() -> None:
     lengths = np.random.default_rng(2).integers(0, 9, 100)
     indptr = np.concatenate([[0], np.cumsum(lengths)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from logs import score
 from recjobs.artifacts import RunFolder, StageOutput
 from recjobs.check import check
 from recjobs.columns import POPULAR
+from recjobs.commands.words import overrides_of
 from recjobs.config import Settings
 from recjobs.dataset import Interactions
 from recjobs.evaluate import evaluate
@@ -29,7 +31,7 @@ from recjobs.gate import gate
 from recjobs.progress import silent
 from recjobs.report import MetricPoint, Publication, ReportFacts, report
 from recjobs.report import page as page_module
-from recjobs.report.headline import as_of_argument, failure, headline
+from recjobs.report.headline import as_of_argument, failure, headline, reproduction
 from recjobs.report.lists import popularity_curves, read_lists, sample_lists
 from recjobs.report.numbers import Estimate, duration, number
 from recjobs.report.plots import Night, by_model, over_nights, timings
@@ -407,6 +409,46 @@ def test_commands_are_safe_to_paste(finished: RunFolder, tmp_path: Path) -> None
     shown = re.search(r"recjobs show '(.*?)[0-9]{2}' ", words)
     assert shown is not None
     assert shown[1] == HOSTILE.replace("'", "'\"'\"'")
+
+
+@pytest.mark.parametrize("status", ["failed", "dry_run"])
+def test_commands_give_the_same_run_again(status: str) -> None:
+    overrides = {
+        "feedback.event_weights": {"add to cart": 2.5, "buy": 1.0},
+        "feedback.exclude_seen": "2",
+        "model.params": {"models": {"ease": {"l2": 2.0}, "popular": {}}},
+        "score.n": 5,
+    }
+    of = facts(status=status, stage="train", dry_run=True, overrides=overrides)
+    lines = [command.line for command in reproduction(of, settings(), None)[:2]]
+    if status == "failed":
+        (resume,) = headline(of, settings()).commands
+        assert resume.line == lines[0]
+    for line in lines:
+        words = shlex.split(line)
+        assert words[:4] == ["recjobs", "run", "--as-of", "2026-02-01"]
+        assert "--dry-run" in words
+        given = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
+        assert overrides_of(given) == overrides
+
+
+def test_commands_of_a_failed_night_of_bad_data_extract_again() -> None:
+    of = facts(status="failed", error="DataError: no rows", overrides={"score.n": 5})
+    (command,) = headline(of, settings()).commands
+    assert command.line == "recjobs run --as-of 2026-02-01 --set score.n=5 --fresh"
+
+
+def test_popularity_lists_in_the_place_of_a_held_model_are_not_promoted() -> None:
+    popular = {"published_source": POPULAR, "decision": "hold"}
+    said = headline(facts(**popular), settings())
+    assert [command.line for command in said.commands] == [
+        "recjobs run --as-of 2026-02-01 --fresh --dry-run"
+    ]
+    assert "This run has no lists of the model" in said.advice[0]
+    lines = [command.line for command in reproduction(facts(**popular), settings(), None)]
+    assert not [line for line in lines if "promote" in line]
+    dry = headline(facts(**popular, status="dry_run", dry_run=True), settings())
+    assert dry.commands[0].line == "recjobs promote 7 --why '…'"
 
 
 def test_lists_are_counted_as_a_loop_would(finished: RunFolder, log: Interactions) -> None:

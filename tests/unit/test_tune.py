@@ -165,6 +165,24 @@ def test_trials_are_stored_and_go_on(tmp_path: Path) -> None:
     assert other.journal != again.journal
 
 
+def test_lists_are_judged_as_they_are_re_ranked(tmp_path: Path) -> None:
+    plain, _ = tuned(tmp_path, job(), 1)
+    other, _ = tuned(tmp_path, job(rerank={"popularity": 1.0}), 1)
+    assert other.best < plain.best
+    assert other.journal != plain.journal
+    with pytest.raises(ConfigError, match=r"rerank\.calibration keeps the shares"):
+        tuned(tmp_path, job(rerank={"calibration": 1.0}), 1)
+
+
+def test_trials_on_other_users_are_another_study(tmp_path: Path) -> None:
+    everyone, _ = tuned(tmp_path, job(), 1)
+    settings = job(evaluate={"max_users": 20}, gate={"min_users": 5})
+    few, told = tuned(tmp_path, settings, 1)
+    assert max(few.users) <= 20 < min(everyone.users)
+    assert len(told) == 1
+    assert few.journal != everyone.journal
+
+
 def test_the_settings_as_they_are_come_again_where_they_did_not_end(tmp_path: Path) -> None:
     settings = job()
     with pytest.raises(ConfigError, match="could be judged: the time was over"):

@@ -80,6 +80,12 @@ def test_without_features_the_model_says_what_to_set() -> None:
         fitted(train_of(features=False))
 
 
+def wide_table(words: int) -> pa.Table:
+    """Items without a word in common."""
+    titles = [" ".join(f"w{item}x{word}" for word in range(words)) for item in range(4)]
+    return pa.table({"item_id": range(4), "title": titles})
+
+
 def test_features_are_reduced_only_where_they_are_many() -> None:
     words = ["a1 b1", "a1 c1", "d1 b1", ""]
     log = log_of([(1, item, 1.0) for item in range(4)])
@@ -89,6 +95,9 @@ def test_features_are_reduced_only_where_they_are_many() -> None:
     assert reduced.shape == (4, 2)
     values = np.linalg.svd(whole, compute_uv=False)[:2]
     np.testing.assert_allclose(np.linalg.svd(reduced, compute_uv=False), values, rtol=1e-5)
+    narrow = dense_features(from_table(wide_table(40), log.items), 4, 8, 1)  # 4 items, dim 8
+    assert narrow.shape == (4, 4)
+    np.testing.assert_allclose(narrow @ narrow.T, np.eye(4), atol=1e-5)
     assert dense_features(train_of(features=False).log.item_features, 3, 8, 1).shape == (3, 0)
 
 

@@ -63,8 +63,7 @@ def _compare(dsn: str, shape: Shape, repeats: int) -> list[Row]:
         timings.row("extract", ours, bare, ("≤", 1.4), rows),
         timings.row("extract", stage, bare, None, "the stages, files and all"),
     ]
-    # Minutes for M: once is enough for a ratio of ten.
-    turns = min(repeats, 3) if shape.interactions <= 2_000_000 else 1
+    turns = min(repeats, 3)
     slow = interleave(
         {pandas: lambda: by_pandas(dsn), ours: lambda: arrays(dsn)}, turns, warm=False
     )
