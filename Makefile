@@ -84,10 +84,18 @@ define install
 	fi
 endef
 
+# Where PYTHON asks for one, the environment is looked at, however new it is.
+ifneq ($(PYTHON),)
+$(READY): FORCE
+endif
+.PHONY: FORCE
+WHICH := import sys; print(sys.base_prefix)
+
 # An environment that works is kept and brought up to date, unless PYTHON asks for another.
 $(READY): requirements.lock pyproject.toml
 	@set -e; \
-	if [ -z "$(PYTHON)" ] && $(BIN)/python -c '$(SUPPORTED)' 2>/dev/null \
+	if $(BIN)/python -c '$(SUPPORTED)' 2>/dev/null \
+	    && { [ -z "$(PYTHON)" ] || [ "$$($(BIN)/python -c '$(WHICH)')" = "$$("$(PYTHON)" -c '$(WHICH)')" ]; } \
 	    && $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	  echo "Bringing $(VENV) up to date"; exit 0; \
 	fi; \

@@ -170,16 +170,23 @@ class RunFolder:
         paths = [self.path(stage, file) for file in files]
         return paths[0].parents[files[0].removeprefix(f"{name}/").count("/")]
 
-    def remove(self, *stages: str) -> None:
-        """Remove the named stages' files, or the whole run's where none is named."""
+    def remove(self, *stages: str) -> bool:
+        """Remove the named stages' files, or the whole run's where none is named.
+
+        Returns:
+            Whether there were any here; a disk of another machine is not looked at.
+        """
+        there = False
         for path in [f"{self._path}/{stage}" for stage in stages] or [self._path]:
             if self._fs.exists(path):
+                there = True
                 # Manifests first: what is left by a removal that is killed is not finished.
                 for file in self._fs.find(path):
                     if file.endswith(f"/{MANIFEST}"):
                         self._fs.rm(file)
                 if self._fs.exists(path):  # in an object store, as long as a file is left
                     self._fs.rm(path, recursive=True)
+        return there
 
     def _commit(self, stage: str, output: StageOutput, seconds: float) -> None:
         files = sorted(p for p in output.folder.rglob("*") if p.is_file())

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
+import psycopg2
 import pyarrow as pa
 from psycopg2 import sql
 
@@ -46,7 +47,12 @@ def copy_in(
     statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(table, names)
     with connection.cursor() as cursor:
         stream = _Stream(ahead(_encoded(batches, columns)))
-        cursor.copy_expert(statement, stream, size=_READ_BYTES)
+        try:
+            cursor.copy_expert(statement, stream, size=_READ_BYTES)
+        except psycopg2.Error:
+            if stream.failure is not None:  # to the driver it is just a stream that ends
+                raise stream.failure from None
+            raise
         return int(cursor.rowcount)
 
 
@@ -74,14 +80,23 @@ def _encoded(batches: Iterable[pa.RecordBatch], columns: Mapping[str, str]) -> I
 
 
 class _Stream(io.RawIOBase):
-    """A file to read from, as the driver wants one, over chunks of bytes."""
+    """A file to read from, as the driver wants one, over chunks of bytes.
+
+    Attributes:
+        failure: What making a chunk has raised, None where nothing.
+    """
 
     def __init__(self, chunks: Iterator[_Chunk]) -> None:
+        self.failure: Exception | None = None
         self._chunks = chunks
         self._rest = memoryview(b"")
 
     def read(self, size: int = _READ_BYTES, /) -> bytes:
-        while not self._rest and (chunk := next(self._chunks, None)) is not None:
-            self._rest = memoryview(chunk)
+        try:
+            while not self._rest and (chunk := next(self._chunks, None)) is not None:
+                self._rest = memoryview(chunk)
+        except Exception as error:
+            self.failure = error
+            raise
         taken, self._rest = self._rest[:size], self._rest[size:]
         return bytes(taken)

@@ -6,14 +6,45 @@ the result of a row never depends on how the rows were shared out.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+#: What tells a module with loops from others, or one with what they are made of.
+_MARKS: Final = (b"numba", b"llvmlite", b"recjobs.kernels")
+
+
+def _cache_folder() -> str:
+    """Return a folder for compiled loops of these very sources, empty where none can be made.
+
+    numba looks only at the file of the loop itself, and would go on with the machine code of what
+    another file had when it was compiled.
+    """
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        source = path.read_bytes()
+        if any(mark in source for mark in _MARKS):
+            digest.update(path.relative_to(package).as_posix().encode() + source)
+    asked = str(numba.config.CACHE_DIR)  # type: ignore[attr-defined]  # from NUMBA_CACHE_DIR
+    for root in [Path(asked)] if asked else [package / "__pycache__", Path.home() / ".cache"]:
+        folder = root / f"recjobs-loops-{digest.hexdigest()[:12]}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError):
+            continue
+        return str(folder)
+    return ""
+
+
+numba.config.CACHE_DIR = _cache_folder()  # type: ignore[attr-defined]
 
 
 def compiled(function: _F) -> _F:

@@ -6,6 +6,7 @@ A resumed run says it again: each of these leaves what is there as it is, or rep
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -78,11 +79,10 @@ def _prune(night: Night) -> None:
     keep = night.settings.artifacts.keep_runs
     for artifacts, run_id, host in night.store.prunable(night.run.run_id, keep):
         try:
-            RunFolder(artifacts, run_id, host).remove()
-        except Exception as error:  # whatever the store of an old run raises
+            if RunFolder(artifacts, run_id, host).remove() or host == socket.gethostname():
+                night.store.update(run_id, files_removed_at=datetime.now(UTC))
+        except Exception as error:  # whatever the store of an old run, or the database, raises
             _logger.warning("files of a run in %s stay: %s", artifacts, error)
-        else:
-            night.store.update(run_id, files_removed_at=datetime.now(UTC))
 
 
 def _outcomes(night: Night, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -25,6 +25,7 @@ from recjobs.columns import (
     IdType,
 )
 from recjobs.dataset import NEVER, BoolArray, Int32Array, Int64Array, Interactions
+from recjobs.errors import DataError
 from recjobs.features import aligned
 from recjobs.index import Index
 from recjobs.pairs import by_user
@@ -180,6 +181,11 @@ class _Log:
 def _events(values: list[pa.Array]) -> tuple[tuple[str, ...], _Encode]:
     """Return the event types, ascending, and what places some of them among these, null at -1."""
     names = sorted({name for some in values for name in some.to_pylist()} - {None})
+    if len(names) > np.iinfo(np.int16).max:
+        raise DataError(
+            f"source.event: expected some event types, {np.iinfo(np.int16).max:,} at most. "
+            f"Received: {len(names):,}, such as {', '.join(names[:3])}. Is it a text for each row?"
+        )
     known = pa.array(names, pa.string())
 
     def place(some: pa.ChunkedArray) -> npt.NDArray[np.integer]:

@@ -20,9 +20,7 @@ def init(args: argparse.Namespace) -> int:
     if not dsn:
         raise ConfigError(f"give --dsn, or set the environment variable {args.dsn_env}")
     text = propose(dsn, dsn_env=args.dsn_env, schema=args.schema)
-    if args.json:
-        console.print_json({"toml": text})
-    elif args.output:
+    if args.output:
         try:
             with Path(args.output).open("x", encoding="utf-8") as file:
                 file.write(text)
@@ -33,7 +31,9 @@ def init(args: argparse.Namespace) -> int:
         except OSError as error:
             raise ConfigError(f"--output: {args.output} can't be written: {error}") from error
         console.err.print(f"wrote {args.output}; next: recjobs doctor --config {args.output}")
-    else:
+    if args.json:
+        console.print_json({"toml": text})
+    elif not args.output:
         print(text, end="")
     return 0
 

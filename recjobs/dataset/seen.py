@@ -65,8 +65,14 @@ def seen_rows(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> Bool
     return rows & np.isin(log.event, codes)
 
 
-def seen_of(train: TrainingSet) -> SeenItems:
-    """As `seen_items`, of a training set's rows by its own rule: its pairs serve for "all"."""
+def seen_of(train: TrainingSet, as_of: int | None = None) -> SeenItems:
+    """As `seen_items`, of a training set's rows by its own rule: its pairs serve for "all".
+
+    Args:
+        train: Whose rows.
+        as_of: From when days are counted back; default: its own.
+    """
     if train.exclude_seen == "all":
         return SeenItems(train.indptr, train.item_idx)
-    return seen_items(train.log, train.rows, train.as_of, train.exclude_seen)
+    until = train.as_of if as_of is None else as_of
+    return seen_items(train.log, train.rows, until, train.exclude_seen)

@@ -45,10 +45,11 @@ class Judged:
     ) -> Self:
         """Return an even choice of the users who liked what a list may hold in the validation part.
 
-        What a list leaves out goes by ``feedback.exclude_seen``, as where the holdout is judged.
+        What a list leaves out goes by ``feedback.exclude_seen``, as where the holdout is judged;
+        its days are those before the newest row that is learned from.
         """
         user = validation.user_idx
-        seen = seen_of(train)
+        seen = seen_of(train, int(train.ts.max(initial=0)) + 1)
         keep = validation.positive & known_users[user] & ~seen.holds(user, validation.item_idx)
         users = np.unique(user[keep])
         if len(users) > most:

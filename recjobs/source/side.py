@@ -53,8 +53,17 @@ def known_before(
     table = table.set_column(table.schema.get_field_index(key), key, ids)
     table = table.filter(pc.or_(created, pc.is_in(ids, value_set=met)))
     table = table.take(pc.sort_indices(table[key])).combine_chunks()
-    columns = dict(zip(table.column_names, table.columns, strict=True)) | _features(table, settings)
-    return pa.table({name: columns[name].cast(schema.field(name).type) for name in schema.names})
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    try:
+        columns |= _features(table, settings)
+        chosen = {name: columns[name].cast(schema.field(name).type) for name in schema.names}
+    except pa.ArrowInvalid as error:  # an array of texts holds 2 GiB
+        raise DataError(
+            f"source.{'items' if key == ITEM_ID else 'users'}: expected at most 2 GiB of text, of "
+            f"categories and of names of numbers in all. Received: {error}. Take fewer columns, or "
+            "shorten them in a view"
+        ) from error
+    return pa.table(chosen)
 
 
 def _features(table: pa.Table, settings: FeatureColumns) -> dict[str, pa.Array]:

@@ -3,4 +3,3 @@ select distinct {event_value}::text as event
 from {relation}
 where {event_value} is not null
 order by event
-limit 1000

@@ -113,6 +113,17 @@ def test_what_is_no_uuid_is_refused(bad: str) -> None:
         encode(batch, {"a": "uuid"})
 
 
+def test_what_is_refused_while_it_is_copied_is_the_same_error(database: str) -> None:
+    def write() -> None:
+        with db.connect(database) as connection:
+            db.execute(connection, sql.SQL("create table t (a uuid)"))
+            batch = pa.record_batch({"a": pa.array(["1234"])})
+            copy_in(connection, sql.Identifier("t"), {"a": "uuid"}, [batch])
+
+    with pytest.raises(DataError, match="uuid"):
+        write()
+
+
 def test_a_server_that_refuses_a_value_says_so(database: str) -> None:
     def write() -> None:
         with db.connect(database) as connection:

@@ -172,16 +172,18 @@ def test_a_held_first_night_publishes_popular_lists(shop: Shop) -> None:
     assert {row[4] for row in served(shop)} == {"ease"}
 
 
-def test_a_held_run_can_be_promoted_by_name(shop: Shop) -> None:
-    pipeline.run_night(shop.settings, night(24))
+@pytest.mark.parametrize("archive_days", [90, 0])
+def test_a_held_run_can_be_promoted_by_name(shop: Shop, archive_days: int) -> None:
+    settings = shop.settings.with_overrides({"publish.archive_days": archive_days})
+    pipeline.run_night(settings, night(24))
     poison(shop, night(21))
     with pytest.raises(GateError):
-        pipeline.run_night(shop.settings, night(25))
-    held = RunStore.of(shop.settings).latest(1)[0]
-    promoted = promote(shop.settings, held.run_id, why="a drill", by="me")
+        pipeline.run_night(settings, night(25))
+    held = RunStore.of(settings).latest(1)[0]
+    promoted = promote(settings, held.run_id, why="a drill", by="me")
     assert promoted.status == "stored"
     assert {row[5] for row in served(shop)} == {held.run_id}
-    newest, before = RunStore.of(shop.settings).publications(2)
+    newest, before = RunStore.of(settings).publications(2)
     assert (newest["run_id"], before["kind"]) == (held.run_id, "publish")
     assert (newest["kind"], newest["decided_by"], newest["why"]) == ("promote", "me", "a drill")
     page = run_folder(held).path("report", "report.html").read_text()

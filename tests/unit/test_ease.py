@@ -52,6 +52,18 @@ def test_scores_are_those_of_the_closed_form() -> None:
     assert (scores[:, 60] == -np.inf).all()  # nothing is known of this item
 
 
+@pytest.mark.parametrize("block", [7, 16, 59, 60])
+def test_a_large_matrix_is_inverted_block_by_block(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    train = some_set(150, 60)
+    whole = fitted(train, l2=20.0).relation()
+    monkeypatch.setattr(ease, "_LAPACK", 0)
+    monkeypatch.setattr(ease, "_BLOCK", block)
+    swept = fitted(train, l2=20.0).relation()
+    np.testing.assert_allclose(swept.weights, whole.weights, rtol=1e-4, atol=1e-6)
+
+
 def test_because_is_the_greatest_contribution() -> None:
     train = some_set(150, 60)
     x = strengths(train).toarray().astype(np.float64)[:, :60]

@@ -39,8 +39,10 @@ def parts_of(rule: str) -> tuple[TrainingSet, TrainingSet, Judged]:
         for rows in (parts.fit, parts.validation)
     )
     judged = Judged.of(fit, validation, fit.trained, 100)
-    # The holdout repeats the validation part: judged by what is fitted on, it has the same users.
-    held = holdout(log, type(parts)(parts.fit, parts.fit & False, parts.holdout, parts.cutoff), job)
+    # The holdout repeats the validation part: judged by what is fitted on, and as if it came right
+    # after it, it has the same users.
+    after = 2 * DAY + 1
+    held = holdout(log, type(parts)(parts.fit, parts.fit & False, parts.holdout, after), job)
     assert judged.users.tolist() == held.users.tolist()
     assert judged.liked.tolist() == held.relevant.tolist()
     assert judged.indptr.tolist() == held.indptr.tolist()
@@ -49,7 +51,9 @@ def parts_of(rule: str) -> tuple[TrainingSet, TrainingSet, Judged]:
     return fit, validation, judged
 
 
-@pytest.mark.parametrize(("rule", "n_judged"), [("all", 0), ("none", 8), ("buy", 4), ("7d", 4)])
+@pytest.mark.parametrize(
+    ("rule", "n_judged"), [("all", 0), ("none", 8), ("buy", 4), ("7d", 0), ("1d", 4)]
+)
 def test_who_judges_goes_by_what_may_be_recommended(rule: str, n_judged: int) -> None:
     assert len(parts_of(rule)[2].users) == n_judged
 
