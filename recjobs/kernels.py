@@ -7,6 +7,7 @@ the result of a row never depends on how the rows were shared out.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -34,13 +35,14 @@ def _cache_folder() -> str:
         if any(mark in source for mark in _MARKS):
             digest.update(path.relative_to(package).as_posix().encode() + source)
     asked = str(numba.config.CACHE_DIR)  # type: ignore[attr-defined]  # from NUMBA_CACHE_DIR
-    for root in [Path(asked)] if asked else [package / "__pycache__", Path.home() / ".cache"]:
-        folder = root / f"recjobs-loops-{digest.hexdigest()[:12]}"
+    for root in (asked,) if asked else (package / "__pycache__", "~/.cache"):
         try:
+            folder = Path(root).expanduser() / f"recjobs-loops-{digest.hexdigest()[:12]}"
             folder.mkdir(parents=True, exist_ok=True)
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError):  # it can't be made, or there is no home
             continue
-        return str(folder)
+        if os.access(folder, os.W_OK):
+            return str(folder)
     return ""
 
 
