@@ -21,11 +21,19 @@ if TYPE_CHECKING:
 
 def champion(night: Night) -> tuple[Champion | None, str | None]:
     """Return the newest once-live run's evaluated model, or None and why there is none."""
+    from recjobs.models import model_class
+    from recjobs.models.base import FactorModel
+    from recjobs.models.training import start_keras
+
     run = night.store.reference(night.run.key.as_of)
     if run is None:
         return None, "no run with an earlier as_of has been live"
     if run.published_source == POPULAR:
         return None, f"run {run.run_id} published popularity lists: the floor stands for it"
+    kind = model_class(run.model)
+    if kind.warm_starts and not issubclass(kind, FactorModel):
+        # It is read by TensorFlow, which would start with the threads of that night: see `parent`.
+        start_keras(night.settings.job.seed, night.settings.job.training_threads)
     return _fitted(run, "train", features=night.settings.rerank.asked)
 
 

@@ -112,7 +112,7 @@ class ListRows:
 
     def _reasons(self, length: Int32Array) -> pa.Array:
         reasons = [
-            f"only {count} of {self._n}: every other candidate has been seen"
+            f"only {count} of {self._n}: there is no other unseen candidate"
             for count in range(self._n)
         ]
         return pa.array(reasons, pa.string()).take(

@@ -16,6 +16,7 @@ import psycopg2.errors
 from psycopg2 import sql
 
 from recjobs import db
+from recjobs.columns import POPULAR
 from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
 from recjobs.run_rows import unknown
 
@@ -120,7 +121,7 @@ def standing(connection: db.PgConnection, schema: str, run_id: int | None) -> St
 def why_not_live(connection: db.PgConnection, schema: str, run_id: int) -> str | None:
     """Return why the run may not go live by itself, None where it may."""
     now = standing(connection, schema, run_id)
-    as_of, overrides, _, decision = _run(connection, schema, run_id)
+    as_of, overrides, _, decision, source, superseded_by = _run(connection, schema, run_id)
     if overrides:
         return f"it ran with settings given by hand ({', '.join(overrides)}): it needs `promote`"
     if now.pinned:
@@ -130,6 +131,10 @@ def why_not_live(connection: db.PgConnection, schema: str, run_id: int) -> str |
     if now.highest_as_of is not None and as_of < now.highest_as_of:
         newest = f"{now.highest_as_of:%Y-%m-%d %H:%M %Z}"
         return f"a run as of {newest} has been live: it needs `promote`"
+    if superseded_by is not None:
+        return f"run {superseded_by}, which superseded it, has been live: it needs `promote`"
+    if source == POPULAR and now.live_run_id not in (None, run_id):
+        return "the gate held its model, and by now a run is live that popularity must not replace"
     if as_of == now.highest_as_of and now.highest_rolled_back:
         return "a run of the same as_of was rolled back: it needs `promote`"
     if decision == "promoted":

@@ -70,11 +70,11 @@ class Reranker:
                 "rerank.calibration keeps the shares of categories: name their columns in "
                 "source.items.categories, or set it to 0"
             )
-        relation = model.relation()
+        vectors = (each.unit for each in model.relations() if isinstance(each, ItemVectors))
         if shares.shape[1]:
             unit = ItemVectors.of(shares, np.ones(len(shares), dtype=np.bool_)).unit
-        elif isinstance(relation, ItemVectors) or not settings.diversity:
-            unit = relation.unit if isinstance(relation, ItemVectors) else shares
+        elif (found := next(vectors, None)) is not None or not settings.diversity:
+            unit = shares if found is None else found
         else:
             raise ConfigError(
                 f"rerank.diversity needs to know what is alike: name source.items.categories, or "

@@ -169,7 +169,10 @@ def _last_per_user(
 ) -> Split:
     usable = ts < as_of
     from_end, count = _position_from_end(user_idx, usable)
-    holdout = usable & (from_end < settings.last) & (count >= 2 * settings.last)
+    # Each user's first ones are never held out, and what is once held out is learned from no more
+    # until as many have come after it: no champion has seen what it is judged on.
+    first = count - 1 - from_end < settings.last
+    holdout = usable & (from_end < settings.last) & ~first
     rest = usable & ~holdout
 
     validation = last_rows(user_idx, rest, settings.validation_share)

@@ -21,7 +21,8 @@ class FeedbackSettings(Section):
     #: positives are these events; the others are only seen
     event_weights: dict[str, float] = Field(default={})
     half_life_days: float | None = Field(default=None, gt=0)  #: weight halves per so many days
-    min_user_interactions: int = Field(default=1, ge=1)  #: fewer: not trained on, gets the fallback
+    #: fewer: not trained on, gets the fallback, or a list by features of their own
+    min_user_interactions: int = Field(default=1, ge=1)
     #: fewer: never recommended, but for new items: with a created_at and none at all
     min_item_interactions: int = Field(default=1, ge=1)
     #: "all", "none", event names joined by commas, or "<days>d": not recommended again

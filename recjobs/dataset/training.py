@@ -50,7 +50,8 @@ class TrainingSet:
         weight: The decayed sum of the positives' weights, float32, ``(n_pairs,)``; at least 1e-9
             for a pair that is positive, 0 for another.
         positive: bool, ``(n_pairs,)``.
-        ts: The last interaction, microseconds, int64, ``(n_pairs,)``.
+        ts: The last interaction, of a positive the last that says so, microseconds, int64,
+            ``(n_pairs,)``.
         trained: bool, ``(n_users,)``; users with enough history to be trained on.
         candidates: bool, ``(n_items,)``; known before ``as_of``, available, with enough history
             or newly created.
@@ -177,11 +178,13 @@ def training_set(
     partly = rated.any() and not rated.all()
     rating_row = last_rated(pairs.rows, newest, rated) if partly else newest
     total = sum_pairs(pairs.rows, newest, weight, log.ts, as_of, half_life)
+    chosen = newest
     if feedback.event_weights:
         kept = sum_pairs(pairs.rows, newest, weight, log.ts, as_of, np.inf) > 0
+        chosen = last_rated(pairs.rows, newest, positive)  # a view does not make a purchase new
     else:
         kept = positive[rating_row]
-    item_idx, ts = taken(newest, log.item_idx, log.ts)
+    (item_idx,), (ts,) = taken(newest, log.item_idx), taken(chosen, log.ts)
     (rating,) = taken(rating_row, log.rating)
     return TrainingSet(
         log=log,

@@ -88,7 +88,7 @@ def evaluate(
         "differences": differences,
     }
     write_json(out.folder / "differences.json", found)
-    if rerank:
+    if rerank and len(judged.users):
         write_json(out.folder / "tradeoff.json", tradeoff(model, judged, settings, rerank))
     out.summary.update(
         _summary(judged, split, rows),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from recjobs.columns import POPULAR
 from recjobs.config import Section
 from recjobs.errors import ConfigError, DataError
 from recjobs.files import read_json
@@ -99,7 +100,8 @@ def require_vectors(name: str) -> None:
     Raises:
         ConfigError: The model has none, so nothing says which users are alike.
     """
-    if not issubclass(model_class(name), import_module("recjobs.models.base").FactorModel):
+    vectors = issubclass(model_class(name), import_module("recjobs.models.base").FactorModel)
+    if not vectors or name == POPULAR:  # whose vectors say no more than the segment
         raise ConfigError(
             f"score.similar_users: expected a model with vectors of users (mf, ials, two_tower), "
             f"or 0. Received: model.name = {name!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
@@ -129,6 +130,12 @@ class Model(ABC):
     @abstractmethod
     def relation(self) -> ItemRelation | None:
         """Return how items relate, for "because" and similar items; None if they don't."""
+
+    def relations(self) -> Iterator[ItemRelation]:
+        """Give every way in which items relate in it, the weightiest first."""
+        relation = self.relation()
+        if relation is not None:
+            yield relation
 
     @abstractmethod
     def _state(self) -> Arrays:

@@ -10,7 +10,7 @@ SIGIR 2009; weights by search on held-out data: Bartell, Cottrell and Belew, SIG
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -186,6 +186,11 @@ class Blend(BlockModel):
         """Return how items relate by the model that weighs most, of those that relate them."""
         relations = (part.relation() for part in self._with_a_say())
         return next((relation for relation in relations if relation is not None), None)
+
+    def relations(self) -> Iterator[ItemRelation]:
+        """Give those of every model, also without a weight: what there is does not hang on that."""
+        for number in np.argsort(-self.weights, kind="stable"):
+            yield from list(self.parts.values())[number].relations()
 
     def save(self, folder: Path) -> None:
         """Write the blend into a folder, each of its models into one of its own."""

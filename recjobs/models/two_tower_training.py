@@ -18,6 +18,7 @@ from recjobs.models.two_tower_inputs import (
     nearest_mapping,
 )
 from recjobs.models.warm import Start, moved
+from recjobs.threads import blas_threads
 
 if TYPE_CHECKING:
     from recjobs.models.two_tower import TwoTowerSettings
@@ -43,12 +44,14 @@ class TowerTrainer:
         log, dim = train.log, settings.content_dim
         self._settings = settings
         self._groups = groups = Groups(train, settings.recency_days)
-        self._content = dense_features(log.item_features, train.n_items, dim, seed)
-        self._own = dense_features(log.user_features, train.n_users, dim, seed)
+        with blas_threads(threads):  # sums are in another order with others
+            self._content = dense_features(log.item_features, train.n_items, dim, seed)
+            self._own = dense_features(log.user_features, train.n_users, dim, seed)
         count = np.bincount(
             groups.item_of[groups.batch(np.arange(len(groups))).column], minlength=train.n_items
         )
-        self._expected = expected_popularity(self._content, count, _EXPECTED_L2)
+        with blas_threads(threads):
+            self._expected = expected_popularity(self._content, count, _EXPECTED_L2)
         self._histories = Histories(train, self._content, settings.half_life_days)
         self.known_items = groups.known_items | (self._content != 0).any(axis=1)
         self.known_users = groups.known_users | (self._own != 0).any(axis=1)

@@ -117,7 +117,9 @@ def failure(error: str | None) -> tuple[type[RecJobsError], str]:
 def as_of_argument(as_of: datetime, settings: Settings) -> str:
     """Return what ``--as-of`` takes for this instant: a bare date where it is midnight."""
     local = as_of.astimezone(ZoneInfo(settings.job.timezone))
+    # The second of two midnights, where the clocks go back, takes its offset to be told.
     midnight = (local.hour, local.minute, local.second, local.microsecond) == (0, 0, 0, 0)
+    midnight &= not local.fold
     return f"{local:%Y-%m-%d}" if midnight else local.isoformat()
 
 

@@ -172,6 +172,21 @@ def test_a_held_first_night_publishes_popular_lists(shop: Shop) -> None:
     assert {row[4] for row in served(shop)} == {"ease"}
 
 
+def test_popularity_lists_do_not_replace_a_models(shop: Shop) -> None:
+    mislead(shop, night(20))
+    with pytest.raises(GateError):
+        pipeline.run_night(shop.settings, night(24), dry_run=True)  # nothing is live: popularity
+    lenient = shop.settings.with_overrides({"gate.min_lift_over_popular": -1.0})
+    live = pipeline.run_night(lenient, night(23))
+    assert {row[4] for row in served(shop)} == {"ease"}
+    with pytest.raises(GateError):
+        pipeline.run_night(shop.settings, night(24))  # goes on from the dry run
+    assert {row[5] for row in served(shop)} == {live.run_id}
+    assert "popularity must not replace" in str(
+        RunStore.of(shop.settings).latest(2)[1].why_not_live
+    )
+
+
 @pytest.mark.parametrize("archive_days", [90, 0])
 def test_a_held_run_can_be_promoted_by_name(shop: Shop, archive_days: int) -> None:
     settings = shop.settings.with_overrides({"publish.archive_days": archive_days})
@@ -188,6 +203,20 @@ def test_a_held_run_can_be_promoted_by_name(shop: Shop, archive_days: int) -> No
     assert (newest["kind"], newest["decided_by"], newest["why"]) == ("promote", "me", "a drill")
     page = run_folder(held).path("report", "report.html").read_text()
     assert "Readers see this run's lists." in page.replace("&#39;", "'")
+
+
+def test_a_run_does_not_go_live_over_the_one_that_superseded_it(shop: Shop) -> None:
+    settings, store = shop.settings, RunStore.of(shop.settings)
+    first = pipeline.begin(settings, night(24))
+    for stage in pipeline.STAGES[: pipeline.STAGES.index("publish")]:
+        pipeline.run_stage(settings, first.run_id, stage)
+    store.release(first.run_id)
+    fresh = pipeline.run_night(settings, night(24), fresh=True)
+    assert fresh.supersedes == first.run_id
+    pipeline.run_stage(settings, first.run_id, "publish")
+    assert {row[5] for row in served(shop)} == {fresh.run_id}
+    why = str(store.get(first.run_id).why_not_live)
+    assert f"run {fresh.run_id}, which superseded it, has been live" in why
 
 
 def test_an_older_night_is_stored_not_live(shop: Shop) -> None:

@@ -69,7 +69,7 @@ def serve(dsn: str, id_type: IdType, root: Path) -> tuple[Run, RunFolder]:
            array[%(last)s, %(last)s, null, null, null]::{ids}[],
            '{{"kind=[b]Crime, moon",NULL,NULL,NULL,NULL}}', null),
           (%(short)s, %(run)s, array[%(first)s]::{ids}[], '{{5}}', '{{popular}}',
-           array[null]::{ids}[], null, 'only 1 of 2: every other candidate has been seen');
+           array[null]::{ids}[], null, 'only 1 of 2: there is no other unseen candidate');
         insert into recs.unserved_user values (%(refused)s, %(run)s, 'not active in the source');
         insert into recs.popular_list values
           (%(run)s, 'all', %(items)s::{ids}[], '{{9,8,7,6,5}}');
@@ -155,7 +155,7 @@ def test_a_short_list_says_why(database: str, tmp_path: Path) -> None:
     view = show(database, SCHEMA, "2", 2, live=live, folder=folder)
     assert view.status == "short"
     assert len(view.items) == 1
-    assert "(only 1 of 2: every other candidate has been seen)" in terminal(view)
+    assert "(only 1 of 2: there is no other unseen candidate)" in terminal(view)
 
 
 def test_who_is_not_eligible_is_told_so_and_gets_nothing(database: str, tmp_path: Path) -> None:

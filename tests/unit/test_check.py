@@ -80,7 +80,7 @@ def good() -> Rows:
         listed(1, [2, 3, 4, 5]),
         listed(2, [1, 3, 4, 5]),
         listed(3, [5, 1, 2, 4]),
-        listed(4, [8, 7], reason="only 2 of 3: every other candidate has been seen"),
+        listed(4, [8, 7], reason="only 2 of 3: there is no other unseen candidate"),
         listed(8, [1, 2, 3, 4]),
     ]
 

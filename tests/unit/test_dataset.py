@@ -77,6 +77,8 @@ def plain(log: Interactions, chosen: Any, as_of: int, feedback: FeedbackSettings
         ts = group[-1][3]
         weights = [w for _, w, _, _ in group]
         positive = any(weights) if feedback.event_weights else bool(last_weight)
+        if feedback.event_weights and positive:  # what is only seen later makes no choice new
+            ts = [g[3] for g in group if g[1]][-1]
         found[key] = (rating, sum(d for _, _, d, _ in group) if positive else 0, positive, ts)
     return found
 
@@ -200,6 +202,14 @@ def test_the_last_rating_counts() -> None:
     assert train.weight.tolist() == [0.0, 1.0]
     assert train.rating_range == (2.0, 5.0)  # of all rows
     assert train.history.tolist() == [2]
+
+
+def test_a_view_does_not_make_a_purchase_new() -> None:
+    rows = [(1, 1, 1, None, "buy"), (1, 1, 2, None, "view"), (1, 2, 2, None, "view")]
+    bought = FeedbackSettings(event_weights={"buy": 1.0})
+    train = training_set(log_of(rows), np.ones(3, np.bool_), 3 * DAY, bought)
+    assert train.positive.tolist() == [True, False]
+    assert train.ts.tolist() == [DAY, 2 * DAY]
 
 
 def test_a_view_does_not_take_a_rating_back() -> None:

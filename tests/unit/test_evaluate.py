@@ -415,6 +415,14 @@ def test_nobody_to_judge_is_undecided(tmp_path: Path) -> None:
     assert gate(found.differences, SETTINGS.gate, anything_live=True).decision == "undecided"
 
 
+def test_nobody_to_judge_re_ranked_lists(tmp_path: Path) -> None:
+    log = log_of([(1, 1, 1), (1, 2, 2), (2, 1, 3), (1, 1, 8), (2, 1, 9)])
+    settings = SETTINGS.with_overrides({"rerank.popularity": 0.5})
+    parts = split(log, settings.holdout, AS_OF)
+    found = run(tmp_path, fitted(log, parts), log, parts, settings)
+    assert found.metrics == {}
+
+
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     log = log_of(tastes(7))
     for name in ("1", "2"):

@@ -28,6 +28,7 @@ from recjobs.evaluate import evaluate
 from recjobs.expectations import Outcome
 from recjobs.files import file_sha256, read_json, write_json
 from recjobs.gate import gate
+from recjobs.instants import parse_as_of
 from recjobs.progress import silent
 from recjobs.report import MetricPoint, Publication, ReportFacts, report
 from recjobs.report import page as page_module
@@ -399,6 +400,10 @@ def test_as_of_is_a_date_at_midnight_of_the_job_alone() -> None:
     paris = settings(job={"name": "shop", "timezone": "Europe/Paris"})
     assert as_of_argument(datetime(2026, 6, 30, 22, tzinfo=UTC), paris) == "2026-07-01"
     assert as_of_argument(AS_OF, paris) == "2026-02-01T01:00:00+01:00"
+    twice = settings(job={"name": "shop", "timezone": "Atlantic/Azores"})
+    for hour in (0, 1):  # that day has two midnights
+        midnight = datetime(2016, 10, 30, hour, tzinfo=UTC)
+        assert parse_as_of(as_of_argument(midnight, twice), "Atlantic/Azores") == midnight
 
 
 def test_commands_are_safe_to_paste(finished: RunFolder, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from recjobs.config import FeedbackSettings, RerankSettings
 from recjobs.dataset import SeenItems, TrainingSet, training_set
 from recjobs.errors import ConfigError
 from recjobs.featurize import from_table
+from recjobs.models.blend import Blend
 from recjobs.rerank import Reranker
 from recjobs.score import top_n
 
@@ -144,6 +145,19 @@ def test_what_is_not_known_is_asked_for() -> None:
         lists(train, fitted(train), calibration=1.0)
     with pytest.raises(ConfigError, match=r"rerank\.diversity .*Received: model ease"):
         lists(train, fitted(train, "ease"), diversity=1.0)
+
+
+def test_a_blend_is_diverse_by_the_vectors_of_any_of_its_models() -> None:
+    train = data(genres=False)
+    parts = {"ease": {}, "ials": {"embedding_dim": 4}}
+    blend = models.make("blend", {"models": parts}, seed=3, threads=2)
+    blend.fit(train)
+    assert isinstance(blend, Blend)
+    for weights in ([1.0, 0.0], [0.0, 1.0]):
+        blend.weights = np.array(weights, dtype=np.float32)
+        rerank = Reranker.of(train, blend, RerankSettings(diversity=1.0))
+        assert rerank is not None
+        assert rerank.unit.shape == (train.n_items, 4)
 
 
 def test_likeness_is_the_mean_over_pairs() -> None:

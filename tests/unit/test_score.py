@@ -159,7 +159,7 @@ def test_a_short_list_says_why(tmp_path: Path) -> None:
     reasons = [row["reason"] for row in files["lists.parquet"]]
     assert lengths == [0, 1, 2]
     assert reasons == [
-        f"only {count} of 5: every other candidate has been seen" for count in lengths
+        f"only {count} of 5: there is no other unseen candidate" for count in lengths
     ]
     assert summary["short"] == 3
     assert summary["by_source"]["none"] == 1

@@ -78,8 +78,8 @@ def test_last_per_user_holds_out_the_newest(table: list[Row], holdout: HoldoutSe
         mine = np.flatnonzero((log.user_idx == user) & (log.ts < AS_OF))
         held = np.flatnonzero(parts.holdout & (log.user_idx == user))
         tuned = np.flatnonzero(parts.validation & (log.user_idx == user))
-        enough = len(mine) >= 2 * holdout.last
-        assert held.tolist() == (mine[-holdout.last :].tolist() if enough else [])
+        # The first ones stay to learn from.
+        assert held.tolist() == mine[max(holdout.last, len(mine) - holdout.last) :].tolist()
         # At most one row for validation, the newest that is left, and another stays to learn from.
         left = mine[: len(mine) - len(held)]
         assert tuned.tolist() in ([], left[-1:].tolist())
@@ -158,3 +158,16 @@ def test_parts_that_overlap_are_refused() -> None:
     one, none = np.array([True, False]), np.array([False, False])
     with pytest.raises(DataError, match=r"disjoint parts\. Received: 1 rows in two"):
         Split(one, none, one, 0)
+
+
+def test_what_a_night_learned_from_no_later_one_holds_out() -> None:
+    settings = HoldoutSettings(kind="last_per_user", last=3, validation_share=0.1)
+    rows = [(user, item, float(item)) for user in range(1, 9) for item in range(1, 4 + user)]
+    learned: set[tuple[int, float]] = set()
+    for day in range(5, 13):
+        log = log_of([row for row in rows if row[2] < day])
+        parts = split(log, settings, day * DAY)
+        pairs = np.stack([log.user_idx, log.ts], axis=1)
+        held = {tuple(pair) for pair in pairs[parts.holdout].tolist()}
+        assert not held & learned
+        learned |= {tuple(pair) for pair in pairs[parts.fit | parts.validation].tolist()}
