@@ -129,15 +129,15 @@ def find_pairs(
 
 
 @compiled
-def last_rated(
-    rows: npt.NDArray[np.integer], last: npt.NDArray[np.integer], rated: npt.NDArray[np.bool_]
+def last_where(
+    rows: npt.NDArray[np.integer], last: npt.NDArray[np.integer], where: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.integer]:
-    """Return each pair's last row with a rating, and its last one where none has.
+    """Return each pair's last row of those that are flagged, and its last one where none is.
 
     Args:
         rows: By pair, each pair's oldest first.
         last: Each pair's last row, in the same order.
-        rated: Of each row there is.
+        where: The flag of each row there is.
     """
     found = last.copy()
     place = 0
@@ -146,7 +146,7 @@ def last_rated(
         while row != last[pair]:
             row = np.int64(rows[place])
             place += 1
-            if rated[row]:
+            if where[row]:
                 found[pair] = row
     return found
 

@@ -8,7 +8,7 @@ environment alone.
 from __future__ import annotations
 
 from recjobs.config.connection import Connection
-from recjobs.config.learning import FeedbackSettings, HoldoutSettings, PlainValue
+from recjobs.config.learning import FeedbackSettings, HoldoutSettings, PlainValue, seen_days
 from recjobs.config.limits import ExpectationSettings, GateSettings
 from recjobs.config.lists import RerankSettings
 from recjobs.config.load import load_settings, parse_value, toml_value
@@ -42,5 +42,6 @@ __all__ = [
     "load_settings",
     "parse_value",
     "read_sql_file",
+    "seen_days",
     "toml_value",
 ]

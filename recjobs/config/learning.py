@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -37,6 +38,12 @@ class FeedbackSettings(Section):
                     f"the weight of event {event!r} must be above 0, received {weight}"
                 )
         return value
+
+
+def seen_days(rule: str) -> int | None:
+    """Return the days of a rule ``exclude_seen`` such as ``"30d"``, None for another kind."""
+    days = re.fullmatch(r"([0-9]+)d", rule)
+    return int(days[1]) if days else None
 
 
 class HoldoutSettings(Section):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from recjobs.columns import MICROSECONDS_PER_DAY
+from recjobs.config import seen_days
 from recjobs.dataset.arrays import BoolArray, Int32Array, Int64Array
 from recjobs.dataset.log import Interactions
 from recjobs.dataset.training import TrainingSet
@@ -58,9 +58,8 @@ def seen_rows(log: Interactions, rows: BoolArray, as_of: int, rule: str) -> Bool
         return rows
     if rule == "none":
         return np.zeros(len(log), dtype=np.bool_)
-    if re.fullmatch(r"[0-9]+d", rule):
-        since = as_of - int(rule.removesuffix("d")) * MICROSECONDS_PER_DAY
-        return rows & (log.ts >= since)
+    if (days := seen_days(rule)) is not None:
+        return rows & (log.ts >= as_of - days * MICROSECONDS_PER_DAY)
     codes = log.event_codes([name.strip() for name in rule.split(",")], "exclude_seen")
     return rows & np.isin(log.event, codes)
 

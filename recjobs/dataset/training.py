@@ -167,7 +167,7 @@ def training_set(
     Raises:
         ConfigError: The settings name an event type or a rating that the log does not have.
     """
-    from recjobs.pair_kernels import last_rated, sum_pairs
+    from recjobs.pair_kernels import last_where, sum_pairs
 
     positive, weight = _positives(log, feedback)
     pairs = pairs_of(log.indptr, log.item_idx, rows)
@@ -176,12 +176,12 @@ def training_set(
     # What follows a rating without one, a view say, does not take it back.
     rated = ~np.isnan(log.rating)
     partly = rated.any() and not rated.all()
-    rating_row = last_rated(pairs.rows, newest, rated) if partly else newest
+    rating_row = last_where(pairs.rows, newest, rated) if partly else newest
     total = sum_pairs(pairs.rows, newest, weight, log.ts, as_of, half_life)
     chosen = newest
     if feedback.event_weights:
         kept = sum_pairs(pairs.rows, newest, weight, log.ts, as_of, np.inf) > 0
-        chosen = last_rated(pairs.rows, newest, positive)  # a view does not make a purchase new
+        chosen = last_where(pairs.rows, newest, positive)  # a view does not make a purchase new
     else:
         kept = positive[rating_row]
     (item_idx,), (ts,) = taken(newest, log.item_idx), taken(chosen, log.ts)

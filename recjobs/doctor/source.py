@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Final
 from psycopg2 import sql
 
 from recjobs import db
-from recjobs.config import ItemSource, Settings, UserSource
+from recjobs.config import ItemSource, Settings, UserSource, seen_days
 from recjobs.doctor.finding import Finding, fail, guarded, ok, warn
 from recjobs.doctor.servers import Server
 from recjobs.errors import ConfigError
@@ -150,7 +149,7 @@ def _events(
     name, feedback = "feedback.events", settings.feedback
     wanted = {"event_weights": list(feedback.event_weights), "exclude_seen": []}
     rule = feedback.exclude_seen
-    if rule not in ("all", "none") and not re.fullmatch(r"[0-9]+d", rule):
+    if rule not in ("all", "none") and seen_days(rule) is None:
         wanted["exclude_seen"] = [event.strip() for event in rule.split(",")]
     if not any(wanted.values()):
         yield ok(name, "the settings name no event types")
