@@ -81,7 +81,8 @@ def start_keras(seed: int, threads: int) -> tuple[Any, Any]:
         ConfigError: TensorFlow already runs with another number of threads in this process.
     """
     tf, keras = keras_with(threads)
-    received = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
+    with _standard_error_kept():  # it looks for devices, and logs that it finds no GPU
+        received = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
     if received != threads:
         raise ConfigError(
             f"job.training_threads: expected {threads}, but TensorFlow already runs with "
