@@ -72,7 +72,7 @@ class Ials(FactorModel):
         self.known_users, self.known_items = known_of(by_user)
         size = int(min(self.known_users.sum(), self.known_items.sum()))
         self._l2 = self.settings.l2 or default_l2(size)
-        self._alpha0 = self.settings.alpha0 or default_alpha0(size)
+        self._alpha0 = self.settings.alpha0 or default_alpha0(by_user)
         rng = np.random.default_rng(self.seed)
         users = self._first_vectors(rng, self.known_users)
         items = self._first_vectors(rng, self.known_items)
@@ -193,9 +193,19 @@ def default_l2(size: int) -> float:
     return float(0.007 * min(1.0, (_ML_1M_ITEMS / size) ** 0.5))
 
 
-def default_alpha0(size: int) -> float:
-    """Return the alpha0 that suits the smaller of the numbers of users and items.
+def default_alpha0(positives: sparse.csr_matrix) -> float:
+    """Return the alpha0 that suits how expected the positives are.
 
-    As measured on MovieLens-1M, and for more less, so that all pairs together weigh as much.
+    Of what everybody has a pair says little, and that the others did not occur says much. How
+    likely a positive is by its user's activity and its item's popularity alone is, in the mean, the
+    sum of users' squared counts times that of items' over the cube of all: 0.3 on MovieLens-1M,
+    0.1 on MovieTweetings, 0.04 on Last.fm, 0.005 on Gowalla, whose best alpha0 on parts carved from
+    their training rows are 0.3 to 0.6, 0.2, 0.1 and 0.01 to 0.02.
+
+    Args:
+        positives: CSR, ``(n_users, n_items)``, with at least one; the weights play no role.
     """
-    return float(0.3 * min(1.0, _ML_1M_ITEMS / size))
+    by_user = np.diff(positives.indptr).astype(np.float64)
+    by_item = np.bincount(positives.indices).astype(np.float64)
+    expected = (by_user @ by_user) * (by_item @ by_item) / float(positives.nnz) ** 3
+    return float(0.7 * min(1.0, expected) ** (2 / 3))

@@ -114,12 +114,28 @@ def test_threads_do_not_change_the_vectors_of_a_row() -> None:
     np.testing.assert_allclose(one.user_vectors, two.user_vectors, atol=1e-4)
 
 
-def test_defaults_go_by_the_size_of_the_data() -> None:
-    assert (default_l2(3_700), default_alpha0(3_700)) == (0.007, 0.3)
-    assert (default_l2(500), default_alpha0(500)) == (0.007, 0.3)
+def test_the_default_l2_goes_by_the_size_of_the_data() -> None:
+    assert default_l2(3_700) == default_l2(500) == 0.007
     assert default_l2(41_000) == pytest.approx(0.0021, abs=1e-4)
-    assert default_alpha0(41_000) == pytest.approx(0.027, abs=1e-3)
     assert not np.allclose(*(fitted(some_set(), l2=l2).user_vectors for l2 in (None, 0.02)))
+
+
+def test_the_default_alpha0_goes_by_how_expected_the_positives_are() -> None:
+    rng = np.random.default_rng(5)
+    alike = sparse.random(400, 300, density=0.05, rng=rng, format="csr")
+    # All of one activity and popularity: the chance of a pair is the density.
+    assert default_alpha0(alike) == pytest.approx(0.7 * 0.05 ** (2 / 3), rel=0.1)
+    favourites = alike.toarray()
+    favourites[:, :5] = 1  # which everybody has: a third as many pairs more
+    assert default_alpha0(sparse.csr_matrix(favourites)) > 1.5 * default_alpha0(alike)
+    assert default_alpha0(sparse.csr_matrix(np.ones((4, 3)))) == pytest.approx(0.7)
+    lone = np.eye(50)
+    lone[0] = lone[:, 0] = 1  # one user of all, one item of all: more than certain, by this count
+    assert default_alpha0(sparse.csr_matrix(lone)) == pytest.approx(0.7)
+    train = some_set()
+    given = default_alpha0(strengths(train))
+    told, itself = (fitted(train, alpha0=value).user_vectors for value in (given, None))
+    np.testing.assert_array_equal(told, itself)
 
 
 def test_a_row_of_hardly_any_weight_is_solved_too() -> None:
