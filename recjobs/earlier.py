@@ -13,6 +13,7 @@ from recjobs.read_back import UNREADABLE, read_log, read_model, read_split
 from recjobs.runs import Run, run_folder
 
 if TYPE_CHECKING:
+    from recjobs.config import Settings
     from recjobs.dataset import Interactions
     from recjobs.evaluate import Champion
     from recjobs.split import Split
@@ -21,20 +22,12 @@ if TYPE_CHECKING:
 
 def champion(night: Night) -> tuple[Champion | None, str | None]:
     """Return the newest once-live run's evaluated model, or None and why there is none."""
-    from recjobs.models import model_class
-    from recjobs.models.base import FactorModel
-    from recjobs.models.training import start_keras
-
     run = night.store.reference(night.run.key.as_of)
     if run is None:
         return None, "no run with an earlier as_of has been live"
     if run.published_source == POPULAR:
         return None, f"run {run.run_id} published popularity lists: the floor stands for it"
-    kind = model_class(run.model)
-    if kind.warm_starts and not issubclass(kind, FactorModel):
-        # It is read by TensorFlow, which would start with the threads of that night: see `parent`.
-        start_keras(night.settings.job.seed, night.settings.job.training_threads)
-    return _fitted(run, "train", features=night.settings.rerank.asked)
+    return _fitted(run, "train", night.settings, features=night.settings.rerank.asked)
 
 
 def parent(
@@ -49,15 +42,12 @@ def parent(
     """
     from recjobs.evaluate import refusal
     from recjobs.models import RatingModel, check_params
-    from recjobs.models.training import start_keras
     from recjobs.train import Parent
 
     if night.run.parent_run_id is None:
         return None, None
     run, settings = night.store.get(night.run.parent_run_id), night.settings
-    # Before a model of another number of threads is read, which would start TensorFlow with those.
-    start_keras(settings.job.seed, settings.job.training_threads)
-    found, why_not = _fitted(run, stage)
+    found, why_not = _fitted(run, stage, settings)
     if found is None:
         return None, why_not
     if data is not None and (reason := refusal(found, *data, settings)):
@@ -71,15 +61,19 @@ def parent(
     return Parent(model, found.log.users, found.log.items, best_epoch), None
 
 
-def _fitted(run: Run, stage: str, *, features: bool = False) -> tuple[Champion | None, str | None]:
+def _fitted(
+    run: Run, stage: str, settings: Settings, *, features: bool = False
+) -> tuple[Champion | None, str | None]:
     """Return what a run fitted in a stage, and on what; or None and why that can't be had."""
     from recjobs.evaluate import Champion
 
-    folder = run_folder(run)
+    folder, threads = run_folder(run), settings.job.training_threads
     if not folder.finished(stage):
         return None, f"the artifacts of run {run.run_id} are no longer in {folder.url}"
     try:
-        model, log = read_model(folder, run.model, stage), read_log(folder, features=features)
+        # With tonight's threads: TensorFlow keeps those that it starts with.
+        model = read_model(folder, run.model, stage, threads=threads)
+        log = read_log(folder, features=features)
         return Champion(run.run_id, model, log, read_split(folder)), None
     except UNREADABLE as error:  # no reason to stop tonight
         return None, f"run {run.run_id} can't be read any more: {error}"

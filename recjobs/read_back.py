@@ -33,8 +33,10 @@ def read_split(folder: RunFolder) -> Split:
     return Split.load(folder.path("index", "split.npz"))
 
 
-def read_model(folder: RunFolder, name: str, stage: str, part: str = "model") -> Model:
-    """Read a model that a stage left."""
+def read_model(
+    folder: RunFolder, name: str, stage: str, part: str = "model", *, threads: int
+) -> Model:
+    """Read a model that a stage left, to use so many threads."""
     from recjobs import models
 
-    return models.load(name, folder.folder(stage, part))
+    return models.load(name, folder.folder(stage, part), threads=threads)

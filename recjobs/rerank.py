@@ -94,24 +94,29 @@ class Reranker:
     def lists(
         self, users: Int32Array, item_idx: Int32Array, score: Float32Array, n: int
     ) -> tuple[Int32Array, Float32Array]:
-        """Return each user's first n, in their new order.
+        """Return each user's first n: those of the pool in their new order, the others behind.
+
+        So a list begins alike, however long it is: the pool alone says what it is made of.
 
         Args:
             users: int32, ``(b,)``.
-            item_idx: The pool, best first, int32 ``(b, pool)``, -1 padded.
-            score: float32, ``(b, pool)``.
+            item_idx: The model's best, best first, int32 ``(b, n or more)``, -1 padded.
+            score: float32, of the same shape.
             n: Length of a list.
         """
         from recjobs import kernels
 
+        pool = self.settings.pool
         out_item, out_score = empty_lists(len(users), n)
+        out_item[:, pool:], out_score[:, pool:] = item_idx[:, pool:n], score[:, pool:n]
+        item_idx, score = item_idx[:, :pool], score[:, :pool]
         given = np.array([getattr(self.settings, name) for name in _WEIGHTS], dtype=np.float32)
 
         def work(rows: slice) -> None:
             kernels.rerank(
                 users[rows], item_idx[rows], score[rows], given, self.popularity, self.unit,
                 self.shares, self.history.indptr, self.history.indices,
-                out_item[rows], out_score[rows],
+                out_item[rows, :pool], out_score[rows, :pool],
             )  # fmt: skip
 
         over_rows(work, len(users), TILE_USERS)

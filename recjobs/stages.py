@@ -58,12 +58,14 @@ def _index(night: Night, out: StageOutput, progress: Progress) -> None:
 
     folder = night.folder
     types = folder.manifest("extract").summary
+    items = night.settings.source.items
     log = read_snapshot(
         folder.path("validate", "interactions.parquet"),
         folder.path("extract", "items.parquet"),
         folder.path("extract", "users.parquet"),
         id_types=(types["user_id_type"], types["item_id_type"]),
         as_of=night.as_of,
+        catalogue=bool(items.available or items.available_sql),
     )
     with ThreadPoolExecutor(1) as pool:
         saved = pool.submit(log.save, out.folder)
@@ -171,18 +173,16 @@ def _check(night: Night, out: StageOutput, progress: Progress) -> None:
 
     reference = night.store.reference(night.run.key.as_of)
     lists = run_folder(reference) if reference else None
-    known = lists is not None and lists.finished("score")
     check(
         night.folder.paths("score", "lists.parquet"),
         night.folder.path("score", "popular.parquet"),
         read_log(night.folder),
         night.as_of,
-        lists.paths("score", "lists.parquet") if lists and known else None,
+        lists if lists and lists.finished("score") else None,
         night.settings,
         out,
         progress,
     )
-    out.summary["reference_run_id"] = reference.run_id if reference and known else None
 
 
 def _publish(night: Night, out: StageOutput, progress: Progress) -> None:
@@ -251,4 +251,5 @@ def _scorer(night: Night) -> Scorer:
 
 
 def _model(night: Night, stage: str, part: str = "model") -> Model:
-    return read_model(night.folder, night.run.model, stage, part)
+    threads = night.settings.job.training_threads
+    return read_model(night.folder, night.run.model, stage, part, threads=threads)

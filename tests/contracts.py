@@ -90,6 +90,8 @@ class ModelContract:
             np.testing.assert_array_equal(one, other)
         assert loaded.settings == model.settings
         assert loaded.rating_range == model.rating_range
+        assert (loaded.seed, loaded.threads) == (model.seed, model.threads)
+        assert models.load(self.name, tmp_path / "model", threads=1).threads == 1
         for path in (tmp_path / "model").rglob("*.*"):
             assert path.suffix in {".json", ".npz", ".keras"}
 

@@ -66,15 +66,19 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def model_class(name: str) -> type[Model]:
+def model_class(name: str, setting: str = "model.name") -> type[Model]:
     """Return a model's class.
+
+    Args:
+        name: Of the registry.
+        setting: Where the name stands, for the message.
 
     Raises:
         ConfigError: There is no model of that name.
     """
     if name not in REGISTRY:
         hint = _hint(name, list(REGISTRY))
-        raise ConfigError(f"model.name: there is no model {name!r}; {hint}")
+        raise ConfigError(f"{setting}: there is no model {name!r}; {hint}")
     module, _, attribute = REGISTRY[name].partition(":")
     found: type[Model] = getattr(import_module(module), attribute)
     return found
@@ -124,8 +128,13 @@ def make(name: str, params: Mapping[str, Any], *, seed: int, threads: int) -> Mo
     return model_class(name)(settings, seed=seed, threads=threads)
 
 
-def load(name: str, folder: Path) -> Model:
+def load(name: str, folder: Path, *, threads: int | None = None) -> Model:
     """Read a fitted model of that name from the folder it was saved in.
+
+    Args:
+        name: Of the registry.
+        folder: Where it was saved.
+        threads: How many it may use; default: as many as it was trained with.
 
     Raises:
         DataError: The folder holds another model.
@@ -133,7 +142,7 @@ def load(name: str, folder: Path) -> Model:
     received = read_json(folder / "model.json")["model"]
     if received != name:
         raise DataError(f"{folder}: expected a model {name!r}. Received: {received!r}")
-    return model_class(name).load(folder)
+    return model_class(name).load(folder, threads=threads)
 
 
 def _hint(word: str, known: list[str]) -> str:

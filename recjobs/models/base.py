@@ -160,11 +160,11 @@ class Model(ABC):
         np.savez(folder / "arrays.npz", allow_pickle=False, **known, **rest, **self._state())
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read a model that `save` wrote."""
+    def load(cls, folder: Path, *, threads: int | None = None) -> Self:
+        """Read a model that `save` wrote, to use so many threads; default: as it was trained."""
         head = read_json(folder / "model.json")
         params = cls.Settings.model_validate(head["params"])
-        model = cls(params, seed=head["seed"], threads=head["threads"])
+        model = cls(params, seed=head["seed"], threads=threads or head["threads"])
         with np.load(folder / "arrays.npz", allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         model.known_users = arrays.pop("known_users")

@@ -199,10 +199,11 @@ class Blend(BlockModel):
             model.save(folder / name)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read a blend that `save` wrote."""
-        blend = super().load(folder)
-        blend.parts = {name: load(name, folder / name) for name in blend.settings.models}
+    def load(cls, folder: Path, *, threads: int | None = None) -> Self:
+        """Read a blend that `save` wrote; see `Model.load`."""
+        blend = super().load(folder, threads=threads)
+        parts = {name: load(name, folder / name, threads=threads) for name in blend.settings.models}
+        blend.parts = parts
         return blend
 
     def _scaled(self, number: int, users: Int32Array) -> Float32Array:

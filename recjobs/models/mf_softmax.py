@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from scipy.linalg import orthogonal_procrustes
 
 from recjobs.dataset import Float32Array, Int64Array, TrainingSet
 from recjobs.models.base import Arrays, with_biases
@@ -38,22 +40,27 @@ class SoftmaxTrainer:
         tf, keras = start_keras(seed, threads)
         self._groups = groups = Groups(train, settings.recency_days)
         self.known_users, self.known_items = groups.known_users, groups.known_items
+        self._settings = settings
         n_columns = len(groups.item_of)
         self._sampled = settings.negatives if settings.negatives < n_columns else 0
         self._per_batch = groups.per_batch(settings.batch_size, steps=32)
         self._rng = np.random.default_rng(seed)
 
-        normal = keras.initializers.RandomNormal(stddev=0.1, seed=seed)
-        users = keras.layers.Embedding(train.n_users, settings.embedding_dim, normal)
-        items = keras.layers.Embedding(n_columns, settings.embedding_dim, normal)
+        # Of one seed both would begin with the same rows: user number k would like item number k.
+        of_users, of_items = (
+            keras.initializers.RandomNormal(stddev=0.1, seed=each)
+            for each in np.random.SeedSequence(seed).generate_state(2).tolist()
+        )
+        users = keras.layers.Embedding(train.n_users, settings.embedding_dim, of_users)
+        items = keras.layers.Embedding(n_columns, settings.embedding_dim, of_items)
         for layer in (users, items):
             layer.build()
         if settings.start == "spectral":
-            of_users, of_items = spectral_start(
+            user_rows, item_rows = spectral_start(
                 train.positives(), settings.embedding_dim, seed=seed, threads=threads
             )
-            users.embeddings.assign(of_users)
-            items.embeddings.assign(of_items[groups.item_of])
+            users.embeddings.assign(user_rows)
+            items.embeddings.assign(item_rows[groups.item_of])
         n_shares = groups.shares.shape[2]
         bias = keras.Variable(groups.first_bias)
         share_weight = keras.Variable(np.full(n_shares, 1 / n_shares, dtype=np.float32))
@@ -84,6 +91,13 @@ class SoftmaxTrainer:
         rest, place = start.model.rest, start.items[self._groups.item_of]
         if rest["share_weight"].shape == share_weight.shape:  # else the bias means something else
             bias, share_weight = moved(bias, rest["bias"], place), rest["share_weight"]
+        if self._settings.start == "spectral":
+            # Singular vectors are fixed but for a rotation, another one every night; and they are
+            # no noise that would make room to learn, so that theirs are kept whole.
+            both = place >= 0
+            rotation, _ = orthogonal_procrustes(items[both], their_items[place[both]])
+            users, items = users @ rotation, items @ rotation
+            start = replace(start, kept=1.0)
         users = start.rows(users, their_users, start.users)
         items = start.rows(items, their_items, place)
         self._weights.put([users, items, bias, share_weight])

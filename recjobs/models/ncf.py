@@ -136,11 +136,11 @@ class NeuralCollaborativeFiltering(BlockModel):
         self._network.save(folder / _NETWORK)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read a model that `save` wrote."""
+    def load(cls, folder: Path, *, threads: int | None = None) -> Self:
+        """Read a model that `save` wrote; see `Model.load`."""
         from recjobs.models.training import keras_with
 
-        model = super().load(folder)
+        model = super().load(folder, threads=threads)
         _, keras = keras_with(model.threads)
         model._network = keras.saving.load_model(folder / _NETWORK, compile=False)
         model._scorer = Scorer.of(model._network)

@@ -109,6 +109,27 @@ def test_lists_are_the_plain_greedy_choice(weights: dict[str, float]) -> None:
     assert np.mean(same) > 0.95  # a near tie may round the other way
 
 
+def test_a_list_begins_alike_however_long_it_is() -> None:
+    train = data()
+    model = fitted(train)
+    rerank, short, short_score = lists(train, model, diversity=0.7, popularity=0.3)
+    users = np.arange(train.n_users, dtype=np.int32)
+    seen = SeenItems(train.indptr, train.item_idx)
+    found = [
+        next(top_n(model, train, users, seen, train.candidates, 40, block_users=4096, rerank=each))
+        for each in (rerank, None)
+    ]
+    long, plain_lists = found
+    np.testing.assert_array_equal(long.item_idx[:, :8], short)
+    np.testing.assert_array_equal(long.score[:, :8], short_score)
+    # The pool is 25: in another order, and behind it the model's own.
+    np.testing.assert_array_equal(
+        np.sort(long.item_idx[:, :25], axis=1), np.sort(plain_lists.item_idx[:, :25], axis=1)
+    )
+    np.testing.assert_array_equal(long.item_idx[:, 25:], plain_lists.item_idx[:, 25:])
+    np.testing.assert_array_equal(long.score[:, 25:], plain_lists.score[:, 25:])
+
+
 def test_each_weight_gives_what_it_is_for() -> None:
     train = data()
     model = fitted(train)
