@@ -85,8 +85,6 @@ class Blend(BlockModel):
         Without one, the weights and epochs of ``choices`` are taken: each model counts the same,
         and trains as long as it would by itself, where there are none.
         """
-        if train.feedback == "explicit":
-            raise ConfigError("model.name: blend ranks; for ratings choose mf or ncf")
         names = list(self.settings.models)
         self.parts: dict[str, Model] = {}
         found: dict[str, int | None] = {}

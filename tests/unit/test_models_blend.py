@@ -112,11 +112,17 @@ def test_what_can_not_be_blended_is_named(parts: dict[str, object], message: str
         models.check_params("blend", {"models": parts})
 
 
-def test_ratings_are_not_blended() -> None:
-    log = log_of([(1, 1, 0.0, 4.0), (2, 1, 0.0, 3.0)])
-    train = training_set(log, every(log), AS_OF, FeedbackSettings(kind="explicit"))
-    with pytest.raises(ConfigError, match="for ratings choose mf or ncf"):
-        blend().fit(train)
+def test_ratings_are_ranked_by_what_is_a_positive() -> None:
+    log = log_of([(user, item, float(day), 5.0 - 4 * ((user + item) % 2))
+                  for user in range(12) for day, item in enumerate(range(user % 3, 24, 2))])  # fmt: skip
+    feedback = FeedbackSettings(kind="explicit", positive_at=4)
+    newest = log.ts >= np.quantile(log.ts, 0.8)
+    train, validation = (training_set(log, rows, AS_OF, feedback) for rows in (~newest, newest))
+    model = blend(models={"mf": {"epochs": 5}, "item_knn": {}})
+    model.fit(train, validation=validation)
+    assert model.rating_range is None
+    assert sum(model.choices["weights"].values()) == pytest.approx(1)
+    assert model.choices["epochs"]["mf"] is not None
 
 
 def test_the_order_of_the_models_does_not_matter(tmp_path: Path) -> None:

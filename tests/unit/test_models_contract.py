@@ -162,6 +162,13 @@ class TestBlendOfRanks(TestBlend):
     params: ClassVar[dict[str, Any]] = {**TestBlend.params, "scale": "rank"}
 
 
+class TestBlendOfRatings(TestBlend):
+    feedback = "explicit"
+    params: ClassVar[dict[str, Any]] = {
+        "models": {"mf": TestMfRatings.params, "item_knn": {"shrinkage": 0.0}}
+    }
+
+
 class TestTwoTower(ModelContract):
     name = "two_tower"
     params: ClassVar[dict[str, Any]] = {**_FACTORS, "l2": 0.01}
