@@ -71,6 +71,8 @@ class Quality:
         floor: The same of popularity.
         no_champion: Why no champion was judged; empty where one was.
         drawn_from: How many users the judged ones were drawn from; empty where all were judged.
+        light: Popularity's figure and the model's, of light users, where popularity is surely the
+            better for them; else empty.
     """
 
     plot: Plot
@@ -82,6 +84,7 @@ class Quality:
     floor: float | None
     no_champion: str
     drawn_from: str
+    light: tuple[str, ...]
 
 
 def read_quality(rows_path: Path, differences_path: Path, metric: str) -> Quality:
@@ -125,6 +128,18 @@ def read_quality(rows_path: Path, differences_path: Path, metric: str) -> Qualit
         floor=decisive[POPULAR].value if POPULAR in decisive else None,
         no_champion=judged["no_champion"] or "",
         drawn_from=f"{judged['drawn_from']:,}" if judged["drawn_from"] else "",
+        light=_better(*(found.get((model, "light", metric)) for model in (POPULAR, ours))),
+    )
+
+
+def _better(row: dict[str, Any] | None, other: dict[str, Any] | None) -> tuple[str, ...]:
+    """Return both figures where the first one's interval is above the other's; else nothing."""
+    if row is None or other is None:
+        return ()
+    one, two = estimate(row), estimate(other)
+    above = one.low is not None and two.high is not None and one.low > two.high
+    return tuple(
+        f"{fixed(e.value)} ({fixed(e.low)} to {fixed(e.high)})" for e in (one, two) if above
     )
 
 
