@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,12 +73,16 @@ class RunFolder:
         root: A local folder or an fsspec URL (``s3://bucket/recjobs``).
         run_id: The run.
         home: The host that made the run, for the message where a local folder is missing here.
+        removed: When its files were removed to make room, for the message where they are missing.
     """
 
-    def __init__(self, root: str, run_id: int, home: str | None = None) -> None:
+    def __init__(
+        self, root: str, run_id: int, home: str | None = None, removed: datetime | None = None
+    ) -> None:
         self.url = f"{root.rstrip('/')}/run-{run_id}"
         self.run_id = run_id
         self._home = home
+        self._removed = removed
         try:
             self._fs, self._path = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
@@ -239,6 +244,12 @@ class RunFolder:
         return DataError(f"{self.url}/{key} is gone: run again with --fresh")
 
     def _missing(self, stage: str) -> ConfigError:
+        if self._removed:
+            return ConfigError(
+                f"the artifacts of run {self.run_id} were removed to make room, at "
+                f"{self._removed:%Y-%m-%d %H:%M %Z} (artifacts.keep_runs): run the night again "
+                "with --fresh"
+            )
         here = socket.gethostname()
         if self._local and self._home not in (None, here):
             return ConfigError(

@@ -67,13 +67,15 @@ def attempt(
             return _work(night, stage, progress)
         if night.run.status == "stored":
             return "reused"  # not looked at: its artifacts may be kept no longer
-        _require_same_code(night.run)
+        require_same_code(night.run)
         with lease(night.settings, run_id, f"{stage} {shard}" if shard else ""):
             _require_before(night, before)
             return _share(night, stage, shard, progress) if shard else _work(night, stage, progress)
     except LeaseHeldError:
         raise  # it waits: nothing of it has failed
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise  # somebody ends it, and may go on with it
+    except BaseException as error:  # a scheduler's time limit is no Exception
         if stage != "report" and store.get(run_id).status not in FINISHED:
             of_shard = f"shard {shard}: " if shard else ""
             message = _CREDENTIALS.sub("//…@", f"{type(error).__name__}: {of_shard}{error}")
@@ -103,8 +105,12 @@ def _require_shard(settings: Settings, stage: str, shard: Shard) -> None:
         )
 
 
-def _require_same_code(run: Run) -> None:
-    """Refuse to finish with one version what another one began: lists are a function of it."""
+def require_same_code(run: Run) -> None:
+    """Refuse to finish with one version what another one began: lists are a function of it.
+
+    Raises:
+        ConfigError: This is another version.
+    """
     code_version = version.code_version()
     if run.key.code_version != code_version:
         raise ConfigError(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from recjobs import models, version
 from recjobs.config import Settings
-from recjobs.errors import ConfigError
+from recjobs.errors import ConfigError, LeaseHeldError, RecJobsError
 from recjobs.night import lease
 from recjobs.runs import FINISHED, Run, RunKey, RunStore
 
@@ -56,9 +57,7 @@ def begin(
         )
     overrides = _checked(overrides or {}, settings)
     settings = settings.with_overrides(overrides)
-    models.check_params(settings.model.name, settings.model.params)
-    if settings.score.similar_users:
-        models.require_vectors(settings.model.name)
+    require_sound(settings)
     key = RunKey(
         as_of=as_of.astimezone(UTC),
         settings_hash=settings.hash(),
@@ -86,12 +85,36 @@ def begin(
                 f"not finished ({run.status}): as a dry run it never would. Finish it first "
                 "(recjobs run without --dry-run), or name another as_of"
             )
-        with lease(settings, run.run_id):  # taken, and kept for the first stage
-            moved = _moved(run, settings)
-            again = {"status": "running", "error": None, "files_removed_at": None, **moved}
-            store.update(run.run_id, dry_run=dry_run, **again)
+        try:
+            with lease(settings, run.run_id):  # taken, and kept for the first stage
+                moved = _moved(run, settings)
+                again = {"status": "running", "error": None, "files_removed_at": None, **moved}
+                store.update(run.run_id, dry_run=dry_run, **again)
+        except LeaseHeldError:
+            with suppress(RecJobsError):  # that it has to wait is what is to be told
+                store.discard(run.run_id)
+            raise
         run = store.get(run.run_id)
     return run
+
+
+def require_sound(settings: Settings) -> None:
+    """Refuse before anything is read what a stage would refuse at last, perhaps after training.
+
+    Raises:
+        ConfigError: A hyperparameter does not fit, a model or a baseline is unknown, or what
+            another setting needs is not there.
+    """
+    models.check_params(settings.model.name, settings.model.params)
+    for name in settings.evaluate.baselines:
+        models.model_class(name, "evaluate.baselines")
+    if settings.score.similar_users:
+        models.require_vectors(settings.model.name)
+    if settings.rerank.calibration and not settings.source.items.categories:
+        raise ConfigError(
+            "rerank.calibration keeps the shares of categories: name their columns in "
+            "source.items.categories, or set it to 0"
+        )
 
 
 def _checked(overrides: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

@@ -87,7 +87,8 @@ def extract(
 
     Raises:
         ConfigError: A table, a column or a right is missing, or a type does not fit.
-        DataError: An item or user occurs twice in its table, or no row of the users' counts.
+        DataError: An item or user occurs twice in its table, the items' has no row, or no row of
+            the users' counts.
         DatabaseError: The server can't be reached, was lost, or cancelled every attempt.
     """
     if as_of.tzinfo is None:
@@ -107,17 +108,19 @@ def extract(
         tables = _read(source, as_of, queries, reuse, dsn, within(progress, 0.0, 0.6))
         log = Log.of(tables.pop("interactions"))
         progress(0.75, f"{len(log):,} interactions ordered")
-        schema = _schema(INTERACTION_COLUMNS, queries)
+        columns = _schema(INTERACTION_COLUMNS, queries)
         kept = reuse.tables() if reuse else ()
         try:
-            written = write(out.folder / "interactions.parquet", kept, log, schema)
+            written = write(out.folder / "interactions.parquet", kept, log, columns)
             break
         except DamagedPartError as error:
             if reuse is None:
                 raise
             reuse.start_over(str(error))
-    if reuse:
-        reuse.keep(log, schema)
+    if "items" in tables and not tables["items"].num_rows:
+        raise DataError(
+            "source.items: expected a row for each item. Received: none. Is the table filled?"
+        )
     schema = _schema(ITEM_COLUMNS + FEATURE_COLUMNS, queries)
     items = known_before(as_of, tables.get("items"), ITEM_ID, written.items, schema, source.items)
     schema = _schema((*USER_COLUMNS, *FEATURE_COLUMNS, SEGMENT), queries)
@@ -129,6 +132,8 @@ def extract(
         )
     pq.write_table(items, out.folder / "items.parquet", **_PARQUET)
     pq.write_table(users, out.folder / "users.parquet", **_PARQUET)
+    if reuse:  # last, for a night that fails must not keep what it then tells nobody had changed
+        reuse.keep(log, columns)
     out.summary = {
         "rows": written.rows,
         "items": items.num_rows,

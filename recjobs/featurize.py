@@ -40,7 +40,7 @@ def from_table(table: pa.Table, index: Index) -> Features:
     categories: dict[str, pa.Array] = {}
     numbers: dict[str, pa.Array] = {}
     for name in table.column_names:
-        column = table[name].combine_chunks()
+        column = _plain(table[name].combine_chunks())
         if name == key or column.null_count == len(column):
             continue
         if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
@@ -85,6 +85,13 @@ def split_values(column: pa.Array, separator: str) -> pa.Array:
     known = pc.is_valid(column).to_numpy(zero_copy_only=False)
     ends = np.concatenate([[0], np.cumsum(known)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(ends), column.drop_null())
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Return a column of the values themselves, which a dictionary or views may hold."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column.cast(pa.string()) if pa.types.is_string_view(column.type) else column
 
 
 def _as_number(column: pa.Array) -> pa.Array:

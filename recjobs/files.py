@@ -1,13 +1,19 @@
-"""Single files: how interactions are laid out in Parquet, batches of rows, checksums, JSON."""
+"""Single files: how interactions are laid out in Parquet, batches of rows, checksums, JSON.
+
+And what a person names to be written: refused before the work, not after it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from recjobs.errors import ConfigError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,6 +80,39 @@ def file_sha256(path: Path) -> str:
     if settled:
         _sums[key] = sum_
     return sum_
+
+
+def check_writable(path: Path, name: str) -> None:
+    """Refuse a path that no file can be written to, by trying; a file that is there stays as it is.
+
+    Args:
+        path: Of the file.
+        name: Who asks for it, such as ``--output``.
+
+    Raises:
+        ConfigError: It is a folder, or lies in none, or there is no right to write it.
+    """
+    try:
+        with path.open("ab") if path.exists() else tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{name}: {path} can't be written: {error.strerror}") from error
+
+
+def make_folder(path: Path, name: str) -> None:
+    """Make a folder, and those that it lies in, where it is missing.
+
+    Args:
+        path: Of the folder.
+        name: Who asks for it, such as ``--folder``.
+
+    Raises:
+        ConfigError: It can't be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{name}: the folder {path} can't be made: {error.strerror}") from error
 
 
 def write_json(path: Path, value: Any) -> None:

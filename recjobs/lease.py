@@ -116,6 +116,26 @@ def _taken_or_held(dsn: str, schema: str, values: Mapping[str, Any]) -> Holder |
     return None
 
 
+def goes_on(dsn: str, schema: str, run_id: int) -> bool:
+    """Tell whether a process is at work on a run, or has just ended a stage of it.
+
+    One that was killed a moment ago still holds the lease, so this may wait some seconds for a
+    renewal that does not come.
+    """
+    query = db.query("lease/holders", schema=schema)
+    first: set[datetime] = set()
+    while True:
+        with db.connect(dsn) as connection:
+            held = [Holder(*row) for row in db.execute(connection, query, {"run_id": run_id})]
+        expiries = {each.expires for each in held}
+        first = first or expiries
+        if expiries - first or not all(each.at_work for each in held):
+            return True
+        if all(each.silent > 1.5 * beat(each.ttl) for each in held):
+            return False
+        time.sleep(0.1)
+
+
 def beat(ttl: float) -> float:
     """Return after how many seconds a lease of so many is renewed."""
     return min(ttl / 4, 5.0)

@@ -3,10 +3,12 @@
 Each is two transactions: the run's lists are attached in the first, readers are pointed at it in
 the second, and between the two those readers end that can't know of the new partition yet
 (`pointer.settle`). A kill in between leaves a run attached and not live: the same call goes on
-from there.
+from there. Lists that stayed attached since they were live are known to every reader.
 """
 
 from __future__ import annotations
+
+import logging
 
 from recjobs import db, partitions, pointer
 from recjobs.errors import CheckFailedError, ConfigError, DatabaseError
@@ -14,8 +16,10 @@ from recjobs.partitions import Parent
 from recjobs.pointer import Job
 from recjobs.sweep import sweep
 
+_logger = logging.getLogger(__name__)
 
-def publish(job: Job, run_id: int, n: int, *, by: str, why: str) -> str | None:
+
+def publish(job: Job, run_id: int, n: int, *, by: str, why: str) -> tuple[str | None, list[str]]:
     """Make a loaded run live if it may go live by itself, else archive it.
 
     Args:
@@ -26,20 +30,24 @@ def publish(job: Job, run_id: int, n: int, *, by: str, why: str) -> str | None:
         why: The reason to be kept.
 
     Returns:
-        None where the run is live, else why it is not.
+        None where the run is live, else why it is not; and a warning of readers that had not ended
+        when the pointer was moved.
 
     Raises:
         LeaseHeldError: The run does not hold the job's lease any more: nothing is changed.
     """
 
-    def store(connection: db.PgConnection) -> None:
+    def store(connection: db.PgConnection) -> bool:
         pointer.require_lease(connection, job.schema, run_id)
-        if pointer.lists_in(connection, job.schema, run_id) in ("top_n_list", "top_n_archive"):
-            return
-        refused = pointer.why_not_live(connection, job.schema, run_id)
-        parent: Parent = "top_n_archive" if refused else "top_n_list"
-        partitions.attach(connection, job.schema, run_id, parent)
-        pointer.record(connection, job.schema, run_id, parent, n)
+        place = pointer.lists_in(connection, job.schema, run_id)
+        if place not in ("top_n_list", "top_n_archive"):
+            refused = pointer.why_not_live(connection, job.schema, run_id)
+            parent: Parent = "top_n_archive" if refused else "top_n_list"
+            partitions.attach(connection, job.schema, run_id, parent)
+            pointer.record(connection, job.schema, run_id, parent, n)
+            place = parent
+        ever_live = pointer.standing(connection, job.schema, run_id).ever_live
+        return place == "top_n_list" and not ever_live
 
     def flip(connection: db.PgConnection) -> str | None:
         pointer.require_lease(connection, job.schema, run_id)
@@ -55,9 +63,8 @@ def publish(job: Job, run_id: int, n: int, *, by: str, why: str) -> str | None:
             pointer.point(connection, job.schema, run_id, "publish", by=by, why=why)
         return refused
 
-    pointer.locked(job, store)
-    pointer.settle(job)
-    return pointer.locked(job, flip)
+    warnings = pointer.settle(job) if pointer.locked(job, store) else []
+    return pointer.locked(job, flip), warnings
 
 
 def promote(job: Job, run_id: int, *, by: str, why: str) -> bool:
@@ -77,12 +84,12 @@ def promote(job: Job, run_id: int, *, by: str, why: str) -> bool:
             )
         return now
 
-    def bring(connection: db.PgConnection) -> bool:
+    def bring(connection: db.PgConnection) -> tuple[bool, bool]:
         now = unpinned(connection)
         if failed := pointer.failed_checks(connection, job.schema, run_id):
             raise CheckFailedError(f"run {run_id} can't be promoted: {failed}")
-        _bring(connection, job.schema, run_id)
-        return now.live_run_id != run_id
+        brought = _bring(connection, job.schema, run_id)
+        return now.live_run_id == run_id, brought or not now.ever_live
 
     def flip(connection: db.PgConnection) -> None:
         unpinned(connection)
@@ -90,9 +97,11 @@ def promote(job: Job, run_id: int, *, by: str, why: str) -> bool:
         pointer.point(connection, job.schema, run_id, "promote", by=by, why=why)
 
     sweep(job)  # an earlier partition of the run may be on its way out
-    if not pointer.locked(job, bring):
+    is_live, attached = pointer.locked(job, bring)
+    if is_live:
         return False
-    pointer.settle(job)
+    if attached:
+        _settle(job)
     pointer.locked(job, flip)
     return True
 
@@ -104,7 +113,7 @@ def rollback(job: Job, *, pin: bool, by: str, why: str) -> int:
         ConfigError: There is none that is still kept.
     """
 
-    def bring(connection: db.PgConnection) -> tuple[int | None, int]:
+    def bring(connection: db.PgConnection) -> tuple[int | None, int, bool]:
         found = pointer.rows(connection, "live/previous", job.schema)
         if not found:
             raise ConfigError(
@@ -112,8 +121,8 @@ def rollback(job: Job, *, pin: bool, by: str, why: str) -> int:
                 "itself, is still kept. See: recjobs status"
             )
         run_id = int(found[0][0])
-        _bring(connection, job.schema, run_id)
-        return pointer.standing(connection, job.schema, run_id).live_run_id, run_id
+        brought = _bring(connection, job.schema, run_id)
+        return pointer.standing(connection, job.schema, run_id).live_run_id, run_id, brought
 
     def flip(connection: db.PgConnection) -> None:
         now = pointer.standing(connection, job.schema, run_id)
@@ -128,8 +137,9 @@ def rollback(job: Job, *, pin: bool, by: str, why: str) -> int:
             pointer.pin(connection, job.schema, pinned=True, by=by, why=why)
 
     sweep(job)  # an earlier partition of the run may be on its way out
-    taken_back, run_id = pointer.locked(job, bring)
-    pointer.settle(job)
+    taken_back, run_id, attached = pointer.locked(job, bring)
+    if attached:
+        _settle(job)
     pointer.locked(job, flip)
     return run_id
 
@@ -143,15 +153,22 @@ def unpin(job: Job) -> None:
     pointer.locked(job, lambda c: pointer.pin(c, job.schema, pinned=False, by=None, why=None))
 
 
-def _bring(connection: db.PgConnection, schema: str, run_id: int) -> None:
-    """Attach a run's lists, from the archive if that is where they are."""
+def _settle(job: Job) -> None:
+    for warning in pointer.settle(job):
+        _logger.warning("%s", warning)
+
+
+def _bring(connection: db.PgConnection, schema: str, run_id: int) -> bool:
+    """Attach a run's lists where they are in the archive; tell whether they were."""
     place = pointer.lists_in(connection, schema, run_id)
     if place == "top_n_archive":
         partitions.copy(connection, schema, run_id, "top_n_archive", "top_n_list")
+        partitions.attach(connection, schema, run_id, "top_n_list")
         pointer.record(connection, schema, run_id, "top_n_list")
     elif place != "top_n_list":
         what = "were dropped, for they were too old" if place else "were never published"
         raise ConfigError(f"run {run_id} can't go live: its lists {what}")
+    return place == "top_n_archive"
 
 
 def _require_attached(connection: db.PgConnection, schema: str, run_id: int) -> None:

@@ -91,7 +91,7 @@ def migrate(settings: Settings, *, roles: bool = True) -> list[str]:
 
     Raises:
         ConfigError: The schema holds ids of another type, an applied file was changed, the schema
-            is another role's, or a right is missing.
+            is another role's or holds other tables, or a right is missing.
         DatabaseError: The server failed.
     """
     return apply(settings.target.resolve(), _target(settings, roles))
@@ -181,6 +181,7 @@ def _filled(template: str, target: Target, literals: dict[str, Any]) -> str:
     values = {name: quoted(value) for name, value in names.items() if value}
     values |= types
     values |= {f"{side}_id_column": _column_type(types[f"{side}_id_type"]) for side in _SIDES}
+    values |= {f"{side}_id_collate": _collate(types[f"{side}_id_type"]) for side in _SIDES}
     texts = {**names, **types, **literals}
     values |= {f"{k}_literal": "'" + str(v).replace("'", "''") + "'" for k, v in texts.items()}
     values |= {name: str(value) for name, value in literals.items() if isinstance(value, int)}
@@ -189,7 +190,11 @@ def _filled(template: str, target: Target, literals: dict[str, Any]) -> str:
 
 def _column_type(type_: IdType) -> str:
     # By bytes, as Python orders ids; and what the primary key is then fastest with.
-    return 'text collate "C"' if type_ == "text" else type_
+    return f"{type_}{_collate(type_)}"
+
+
+def _collate(type_: IdType) -> str:
+    return ' collate "C"' if type_ == "text" else ""
 
 
 def _target(settings: Settings, roles: bool) -> Target:
@@ -208,7 +213,11 @@ def _target(settings: Settings, roles: bool) -> Target:
 
 def _pending(connection: db.PgConnection, target: Target) -> Pending:
     rows = db.execute(connection, db.query("migrate/state"), {"schema": target.schema})
-    owner, has_record = rows[0] if rows else (None, False)
+    owner, has_record, is_taken = rows[0] if rows else (None, False, False)
+    if is_taken:
+        raise ConfigError(
+            f"schema {target.schema} holds tables that are none of ours: set job.schema to another"
+        )
     if owner and target.writer and owner != target.writer:
         raise ConfigError(
             f"schema {target.schema} belongs to role {owner}, not to {target.writer}: migrate with "

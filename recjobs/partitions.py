@@ -37,11 +37,26 @@ def id_types(connection: db.PgConnection, schema: str) -> tuple[IdType, IdType]:
     return rows[0][0], rows[0][1]
 
 
-def create(connection: db.PgConnection, schema: str, run_id: int) -> None:
-    """Make a run's table where there is none; under the caller's lock, for two may come at once."""
+def create(connection: db.PgConnection, schema: str, run_id: int, digest: str) -> bool:
+    """Make a run's table where there is none for lists of this digest; False where there is one.
+
+    One of other lists, which an earlier attempt at the run left, goes with its rows. Under the
+    caller's lock, for two may come at once.
+    """
     table = _table(schema, run_id)
-    if not _exists(connection, table):
-        _create(connection, schema, table, "top_n_list")
+    if _digest(connection, table) == digest:
+        return False
+    _create(connection, schema, table, "top_n_list")
+    describe = db.query("partitions/describe", table=table.strings)
+    db.execute(connection, describe, {"digest": digest})
+    return True
+
+
+def attached_digest(
+    connection: db.PgConnection, schema: str, run_id: int, parent: str
+) -> str | None:
+    """Return the digest of a run's attached lists; None for a copy, or where there are none."""
+    return _digest(connection, sql.Identifier(schema, f"{parent}_{run_id}"))
 
 
 def load(
@@ -127,13 +142,17 @@ def attach(connection: db.PgConnection, schema: str, run_id: int, parent: Parent
 def copy(
     connection: db.PgConnection, schema: str, run_id: int, origin: Parent, parent: Parent
 ) -> None:
-    """Copy a run's lists from one parent to the other, in the caller's transaction."""
+    """Copy a run's lists out of one parent, for the other to be attached to."""
     table = _table(schema, run_id)
     _create(connection, schema, table, parent)
     statement = db.query("partitions/copy", table=table.strings, origin=(schema, origin))
     db.execute(connection, statement, {"run_id": run_id})
     _seal(connection, table, run_id)
-    _attach(connection, schema, run_id, table, parent)
+
+
+def copied(connection: db.PgConnection, schema: str, run_id: int) -> bool:
+    """Tell whether a run's table is there, to be attached."""
+    return _exists(connection, _table(schema, run_id))
 
 
 def require_type(name: str, received: pa.DataType, id_type: IdType) -> None:
@@ -175,6 +194,12 @@ def _seal(connection: db.PgConnection, table: sql.Identifier, run_id: int) -> No
 def _count(connection: db.PgConnection, table: sql.Identifier, span: Mapping[str, Any]) -> int:
     counted = db.query("partitions/count", table=table.strings)
     return int(db.execute(connection, counted, span)[0][0])
+
+
+def _digest(connection: db.PgConnection, table: sql.Identifier) -> str | None:
+    quoted = {"table": table.as_string(connection)}
+    digest: str | None = db.execute(connection, db.query("partitions/digest"), quoted)[0][0]
+    return digest
 
 
 def _exists(connection: db.PgConnection, table: sql.Identifier) -> bool:

@@ -26,8 +26,8 @@ T = TypeVar("T")
 #: How often a lock that is not to be had in time is asked for again.
 ATTEMPTS: Final = 5
 #: Least and longest pause between attaching a run and pointing at it. The least is for replicas,
-#: whose readers are not seen here; a reader that is older than the longest has had its snapshot.
-SETTLE_SECONDS: Final = (0.1, 2.0)
+#: whose readers are not seen here; the longest is for those who keep a transaction open for hours.
+SETTLE_SECONDS: Final = (0.1, 60.0)
 _PASSING: Final = (
     psycopg2.errors.LockNotAvailable,
     psycopg2.errors.DeadlockDetected,
@@ -92,11 +92,16 @@ def locked(job: Job, work: Callable[[db.PgConnection], T]) -> T:
     return _once(job, work)
 
 
-def settle(job: Job) -> None:
+def settle(job: Job) -> list[str]:
     """Wait until the readers that may not know of a partition attached just now have ended.
 
     A query that was planned before the attach and takes its snapshot after the pointer moved would
-    look for the new run among the old partitions, and find an empty list.
+    look for the new run among the old partitions, and find an empty list. So would a prepared
+    statement for as long as its transaction is open, which hears of no attach under the locks that
+    it has. No lock is held here: nobody waits but the run.
+
+    Returns:
+        A warning of those that have not ended in time, else nothing.
     """
     least, longest = SETTLE_SECONDS
     deadline = time.monotonic() + longest
@@ -111,6 +116,14 @@ def settle(job: Job) -> None:
         while before and time.monotonic() < deadline:
             before &= readers()
             time.sleep(0.01)
+    if not before:
+        return []
+    pids = ", ".join(sorted(str(pid) for _, pid in before))
+    return [
+        f"the pointer was moved after {longest:g} s though transactions were open that had read "
+        f"the lists before (process {pids}): until they end, statements prepared in them may find "
+        "no list"
+    ]
 
 
 def standing(connection: db.PgConnection, schema: str, run_id: int | None) -> Standing:
@@ -180,9 +193,9 @@ def lists_in(connection: db.PgConnection, schema: str, run_id: int) -> str | Non
 
 
 def record(
-    connection: db.PgConnection, schema: str, run_id: int, place: str, n: int | None = None
+    connection: db.PgConnection, schema: str, run_id: int, place: str | None, n: int | None = None
 ) -> None:
-    """Record where a run's lists are and, where given, how long one is."""
+    """Record where a run's lists are (None: nowhere) and, where given, how long one is."""
     rows(connection, "live/stored", schema, run_id=run_id, lists_in=place, n=n)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from recjobs import publish
+from recjobs.attempt import require_same_code
 from recjobs.columns import POPULAR
 from recjobs.config import Settings
 from recjobs.errors import ConfigError
-from recjobs.night import lease
+from recjobs.night import Night, lease
 from recjobs.pipeline import STAGES, run_stage, run_stages
 from recjobs.progress import Watch, unwatched
 from recjobs.runs import Run, RunStore, run_folder
@@ -18,7 +19,8 @@ def promote(settings: Settings, run_id: int, *, why: str, by: str, watch: Watch 
     Raises:
         DataError: The run's lists are incomplete or hold seen items.
         ConfigError: The run failed, its artifacts are gone, or its lists are popularity's, stored
-            in the place of the model's that the gate held.
+            in the place of the model's that the gate held; the settings or the version are others
+            than it began with, or the live run is pinned. Nothing is changed.
     """
     store = RunStore.of(settings)
     run = store.get(run_id)
@@ -45,6 +47,13 @@ def _reopen(settings: Settings, run: Run, *, rule: str) -> None:
     if run.status not in ("held", "dry_run") and run.decision != "promoted":
         raise ConfigError(
             f"run {run.run_id}: expected a held, dry or stored run. Received: {run.status}"
+        )
+    # What would fail later fails now: from here on the gate's verdict on the run is overruled.
+    require_same_code(Night.of(settings, run).run)
+    if pin := RunStore.of(settings).pin():
+        raise ConfigError(
+            f"run {pin['run_id']} is pinned by {pin['by']} ({pin['why'] or 'no reason given'}): "
+            "recjobs rollback --unpin first"
         )
     for stage in STAGES[: STAGES.index("refit")]:
         run_folder(run).manifest(stage)  # else it would extract and train another model than held

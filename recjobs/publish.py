@@ -8,6 +8,8 @@ Each step can be repeated: a killed publish ends, run again, as if it had not be
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +34,7 @@ from recjobs.progress import Progress, silent, within
 from recjobs.retain import retain
 from recjobs.runs import Run
 from recjobs.shards import Shard
+from recjobs.sweep import sweep
 
 INACTIVE: Final = "inactive in the users table"
 NOT_A_USER: Final = "not in the users table"
@@ -52,7 +55,7 @@ def publish(
 
     Returns:
         The stage's summary: run_id, live, why_not_live (None where it is), rows, seconds, and
-        warnings of what retention could not do.
+        warnings of readers that were not waited for and of what retention could not do.
 
     Raises:
         ConfigError: The ids are of other types than the schema's, or it was never migrated.
@@ -63,7 +66,7 @@ def publish(
     job = _job(dsn, settings)
     lists = folder.paths("score", "lists.parquet")
     rows = sum(pq.read_metadata(path).num_rows for path in lists)
-    if not _stored(job, run):
+    if not _stored(job, run, _digest(folder)):
         with db.connect(dsn) as connection:
             # What goes with the lists is written beside them, and committed once they are whole.
             with ThreadPoolExecutor(1) as pool:
@@ -74,9 +77,9 @@ def publish(
             companions.result()
             partitions.complete(connection, job.schema, run.run_id, rows)
     progress(_LOADED, "moving the pointer")
-    why_not = live.publish(job, run.run_id, settings.score.n, by=_by(run), why=_why(run))
+    why_not, warnings = live.publish(job, run.run_id, settings.score.n, by=_by(run), why=_why(run))
     progress(0.9, "retention")
-    warnings = retain(
+    warnings += retain(
         job, attached=settings.publish.attached, archive_days=settings.publish.archive_days
     )
     progress(1.0, why_not or "live")
@@ -101,7 +104,8 @@ def load(
     """Load a shard of a run's lists into the run's table, where no reader sees them yet.
 
     Parts of the lists that are there are left alone; each of the others is replaced in one
-    transaction. Shards may be loaded at once, by several processes.
+    transaction. What an earlier attempt at the run left, of other lists than these, goes first.
+    Shards may be loaded at once, by several processes.
 
     Returns:
         Whether anything was left to do.
@@ -111,9 +115,10 @@ def load(
         DatabaseError: The server failed: a retry goes on.
     """
     job = _job(dsn, settings)
-    if _stored(job, run):
+    digest = _digest(folder)
+    if _stored(job, run, digest):
         return False
-    pointer.locked(job, lambda c: partitions.create(c, job.schema, run.run_id))
+    pointer.locked(job, lambda c: _create(c, job.schema, run.run_id, digest))
     parts = folder.parts("score")
     parts = parts[shard.share(len(parts))]
     loaded = False
@@ -146,9 +151,39 @@ def _job(dsn: str, settings: Settings) -> Job:
     return Job(dsn, settings.job.db_schema, settings.publish.lock_timeout_ms)
 
 
-def _stored(job: Job, run: Run) -> bool:
-    with db.connect(job.dsn) as connection:
-        return pointer.lists_in(connection, job.schema, run.run_id) not in (None, "dropped")
+def _digest(folder: RunFolder) -> str:
+    """Return what tells these lists from those of another attempt at the run."""
+    files = [sorted(folder.manifest(part).files.items()) for part in folder.parts("score")]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+
+def _stored(job: Job, run: Run, digest: str) -> bool:
+    """Tell whether the run's lists are stored: these, or some that readers have seen.
+
+    Others, which an attempt left that ended before the pointer moved, are detached and dropped.
+    """
+
+    def stored(connection: db.PgConnection) -> bool | None:
+        place = pointer.lists_in(connection, job.schema, run.run_id)
+        if place in (None, "dropped"):
+            return False
+        there = partitions.attached_digest(connection, job.schema, run.run_id, str(place))
+        if digest == there or pointer.standing(connection, job.schema, run.run_id).ever_live:
+            return True
+        pointer.record(connection, job.schema, run.run_id, None)
+        return None
+
+    found = pointer.locked(job, stored)
+    if found is None:
+        sweep(job)
+    return bool(found)
+
+
+def _create(connection: db.PgConnection, schema: str, run_id: int, digest: str) -> None:
+    """Make the run's table, unless it is there; no row of another attempt's users stays."""
+    if partitions.create(connection, schema, run_id, digest):
+        alike = db.query("publish/forget", table=(schema, "similar_user_list"))
+        db.execute(connection, alike, {"run_id": run_id})
 
 
 def _by(run: Run) -> str:

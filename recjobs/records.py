@@ -53,7 +53,7 @@ def _gate(night: Night, summary: Mapping[str, Any]) -> None:
     source = summary["publish"]
     changes = {"decision": summary["decision"], "rule": summary["rule"]}
     if source == "nothing":
-        night.store.update(night.run.run_id, status="held", **changes)
+        night.store.update(night.run.run_id, status="held", error=None, **changes)
     else:
         night.store.update(night.run.run_id, published_source=source, **changes)
 
@@ -62,12 +62,12 @@ def _check(night: Night, summary: Mapping[str, Any]) -> None:
     night.store.update(night.run.run_id, reference_run_id=summary["reference_run_id"])
     _outcomes(night, summary["outcomes"])
     if night.run.dry_run:
-        night.store.update(night.run.run_id, status="dry_run")
+        night.store.update(night.run.run_id, status="dry_run", error=None)
 
 
 def _publish(night: Night, summary: Mapping[str, Any]) -> None:
     changes = {"why_not_live": summary["why_not_live"], "counts": {"lists": summary["rows"]}}
-    night.store.update(night.run.run_id, status="stored", **changes)
+    night.store.update(night.run.run_id, status="stored", error=None, **changes)
     _prune(night)
 
 

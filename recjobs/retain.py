@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from recjobs import db, partitions, pointer
 from recjobs.errors import RecJobsError
 from recjobs.pointer import Job
 from recjobs.sweep import sweep
+
+#: What goes with a run's lists.
+_COMPANIONS: Final = ("similar_list", "similar_user_list", "popular_list", "unserved_user")
 
 
 def retain(job: Job, *, attached: int, archive_days: int) -> list[str]:
@@ -33,11 +36,15 @@ def retain(job: Job, *, attached: int, archive_days: int) -> list[str]:
     with _warning(warnings, "archiving older runs"):
         for run_id in _chosen(job, "retain/to_archive", attached=attached):
             with _warning(warnings, f"archiving run {run_id}"):
+                with db.connect(job.dsn) as connection:  # not locked: it takes as long as a publish
+                    partitions.copy(connection, job.schema, run_id, "top_n_list", "top_n_archive")
                 pointer.locked(job, _archiving(job, run_id, attached))
     with _warning(warnings, "dropping the oldest runs"):
         for run_id in _chosen(job, "retain/to_drop", days=archive_days):
             with _warning(warnings, f"dropping run {run_id}"):
                 pointer.locked(job, _dropping(job, run_id))
+    with _warning(warnings, "forgetting runs that were never published"):
+        _forget_unpublished(job, archive_days)
     with _warning(warnings, "looking for tables that no run needs"):
         warnings += sweep(job)
     return warnings
@@ -45,10 +52,10 @@ def retain(job: Job, *, attached: int, archive_days: int) -> list[str]:
 
 def _archiving(job: Job, run_id: int, attached: int) -> Callable[[db.PgConnection], None]:
     def archive(connection: db.PgConnection) -> None:
-        # Asked again under the lock: it may have gone live since.
+        # Asked again under the lock: it may have gone live since, or the copy may be swept away.
         chosen = pointer.rows(connection, "retain/to_archive", job.schema, attached=attached)
-        if (run_id,) in chosen:
-            partitions.copy(connection, job.schema, run_id, "top_n_list", "top_n_archive")
+        if (run_id,) in chosen and partitions.copied(connection, job.schema, run_id):
+            partitions.attach(connection, job.schema, run_id, "top_n_archive")
             pointer.record(connection, job.schema, run_id, "top_n_archive")
 
     return archive
@@ -57,12 +64,20 @@ def _archiving(job: Job, run_id: int, attached: int) -> Callable[[db.PgConnectio
 def _dropping(job: Job, run_id: int) -> Callable[[db.PgConnection], None]:
     def drop(connection: db.PgConnection) -> None:
         if pointer.lists_in(connection, job.schema, run_id) == "top_n_archive":
-            for relation in ("similar_list", "similar_user_list", "popular_list", "unserved_user"):
+            for relation in _COMPANIONS:
                 statement = db.query("publish/forget", table=(job.schema, relation))
                 db.execute(connection, statement, {"run_id": run_id})
             pointer.record(connection, job.schema, run_id, "dropped")
 
     return drop
+
+
+def _forget_unpublished(job: Job, days: int) -> None:
+    with db.connect(job.dsn) as connection:
+        for relation in _COMPANIONS:
+            names = {"schema": job.schema, "table": (job.schema, relation)}
+            statement = db.query("retain/forget_unpublished", **names)
+            db.execute(connection, statement, {"days": days})
 
 
 def _chosen(job: Job, name: str, **values: Any) -> list[int]:

@@ -68,12 +68,13 @@ class Run:
     why_not_live: str | None
     parent_run_id: int | None
     warm_nights: int
+    files_removed_at: datetime | None
     ever_live: bool
 
 
 def run_folder(run: Run) -> RunFolder:
     """Return a run's artifacts."""
-    return RunFolder(run.artifacts, run.run_id, run.host)
+    return RunFolder(run.artifacts, run.run_id, run.host, run.files_removed_at)
 
 
 def find(connection: db.PgConnection, schema: str, **narrowing: Any) -> list[Run]:

@@ -131,6 +131,13 @@ class RunStore:
                 run = self._one(connection, **({"request": request} if request else same_key))
         raise DatabaseError(f"the run of {key.as_of} could not be opened: too many at once")
 
+    def discard(self, run_id: int) -> None:
+        """Remove a fresh run that nothing was done in, and that nobody would find again.
+
+        Any other stays: of a request's name or without ``fresh``, the same call returns it.
+        """
+        self._rows("runs/discard", {"run_id": run_id})
+
     def get(self, run_id: int) -> Run:
         """Return a run.
 
@@ -240,6 +247,13 @@ class RunStore:
         except LeaseHeldError:
             return False
         return True
+
+    def goes_on(self, run_id: int) -> bool:
+        """Tell whether a process is at work on a run, or has just ended a stage of it.
+
+        This may wait some seconds; see `lease.goes_on`.
+        """
+        return lease.goes_on(self._dsn, self._schema, run_id)
 
     def release(self, run_id: int) -> None:
         """Give the lease back, if the run holds it and none of its processes is at work."""

@@ -36,7 +36,13 @@ _Encode = Callable[[pa.ChunkedArray], npt.NDArray[np.integer]]
 
 
 def read_snapshot(
-    interactions: Path, items: Path, users: Path, *, id_types: tuple[IdType, IdType], as_of: int
+    interactions: Path,
+    items: Path,
+    users: Path,
+    *,
+    id_types: tuple[IdType, IdType],
+    as_of: int,
+    catalogue: bool = False,
 ) -> Interactions:
     """Encode a validated snapshot.
 
@@ -48,6 +54,8 @@ def read_snapshot(
         id_types: The SQL types of user and item ids.
         as_of: Microseconds; an item or user row that was created at or after it, or at an unknown
             time and without an interaction, is left out.
+        catalogue: Whether the items table says what is available: an item without a row, such as
+            one that was deleted from it, is not. Where it only describes, such an item is.
     """
     log = _Log.read(interactions)
     item_rows = _known_before(pq.read_table(items), ITEM_ID, log.item.values, as_of)
@@ -59,7 +67,7 @@ def read_snapshot(
     has_users = pq.read_metadata(users).num_rows > 0
     eligible = np.full(len(user_index), not has_users)
     eligible[user_index.encode(user_rows[USER_ID])] = _true_or_null(user_rows[ACTIVE])
-    available = np.ones(len(item_index), dtype=np.bool_)
+    available = np.full(len(item_index), not catalogue)
     item_created = np.full(len(item_index), NEVER, dtype=np.int64)
     rows = item_index.encode(item_rows[ITEM_ID])
     available[rows] = _true_or_null(item_rows[AVAILABLE])

@@ -22,6 +22,11 @@ def verdict(settings: Settings, run_id: int) -> Run:
         name, _, message = (run.error or "RecJobsError: unknown").partition(": ")
         kind = getattr(errors, name, RecJobsError)
         raise kind(f"run {run_id} failed in stage {run.stage}: {message}")
+    if run.status == "running" and run.stage and not store.goes_on(run_id):
+        raise DatabaseError(
+            f"run {run_id} stopped in stage {run.stage}: its process ended without a word (killed, "
+            "out of memory, timed out). See the log of the stage, then run it again: it resumes"
+        )
     if run.status == "running":
         raise DatabaseError(f"run {run_id} is not finished: its last stage is {run.stage}")
     if run.status == "held" or run.decision == "hold":

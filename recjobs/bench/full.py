@@ -136,8 +136,9 @@ def _lists(
 ) -> tuple[Int32Array, BoolArray]:
     """Return the codes on each user's list ``(n_judged, n)``, and whose the model made."""
     train = fitted.train
+    n = min(n, max(int(pool.sum()), strangers))
     if strangers:  # nothing tells them apart: as popular as each other, in the order of their ids
-        codes = np.arange(min(n, strangers), dtype=np.int32) + np.int32(train.n_items)
+        codes = np.arange(n, dtype=np.int32) + np.int32(train.n_items)
         return np.tile(codes, (len(users), 1)), np.zeros(len(users), dtype=np.bool_)
     trained_as = judged.trained_as[users]
     known = np.flatnonzero(trained_as >= 0)

@@ -28,6 +28,7 @@ from recjobs.columns import ITEM_ID, RATING, USER_ID
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import BoolArray
 from recjobs.errors import ConfigError
+from recjobs.files import check_writable
 from recjobs.progress import Progress, Watch
 
 Protocol = Literal["full", "sampled", "rating"]
@@ -174,6 +175,8 @@ def _check(request: Request, kind: type[models.Model]) -> None:
         raise ConfigError(f"--candidates {request.candidates} goes with --protocol full")
     if request.per_user is not None and request.protocol == "rating":
         raise ConfigError("--per-user: --protocol rating has no values by user")
+    if request.per_user is not None:
+        check_writable(request.per_user, "--per-user")
     if request.candidates == "items" and request.items is None:
         raise ConfigError("--candidates items needs --items")
     if not request.k or min(request.k) < 1:

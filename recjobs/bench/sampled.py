@@ -62,7 +62,7 @@ def sampled(
     ends = np.append(first, len(owner))
     rank = np.empty(len(owner), dtype=np.int64)
     done = 0
-    for size in scores.blocks(negatives.indptr[users + 1] - negatives.indptr[users]):
+    for size in scores.blocks(np.diff(ends) + np.diff(negatives.indptr)[users]):
         block, pairs = users[done : done + size], slice(ends[done], ends[done + size])
         rank[pairs] = _ranks(scores, block, owner[pairs], code[pairs], negatives)
         done += size
@@ -111,13 +111,18 @@ class _Scores:
         known: BoolArray = (idx >= 0) & self._model.known_users[idx]
         return known
 
-    def blocks(self, n_negatives: Int64Array) -> list[int]:
-        """Return how many users to score at a time, so that memory is bounded."""
-        per_user = self._n_items
+    def blocks(self, n_scored: Int64Array) -> list[int]:
+        """Return how many users to score at a time, so that memory is bounded.
+
+        Args:
+            n_scored: Pairs and negatives of each user, int64 ``(n,)``.
+        """
+        numbers = np.maximum(n_scored, self._n_items)
         if self._factors is not None:
-            per_user = (int(n_negatives.max(initial=0)) + 1) * self._factors[1].shape[1]
-        step = max(1, min(_NUMBERS // max(per_user, 1), len(n_negatives)))
-        return [min(step, len(n_negatives) - at) for at in range(0, len(n_negatives), step)]
+            numbers = n_scored * self._factors[1].shape[1]
+        _, size = np.unique(np.cumsum(numbers) // _NUMBERS, return_counts=True)
+        sizes: list[int] = size.tolist()
+        return sizes
 
     def of(self, users: Int32Array, row: Int64Array, code: Int32Array) -> Float32Array:
         """Return float32 ``(n,)``; -inf where there is no score.
@@ -165,17 +170,15 @@ def _ranks(
     place = np.arange(offset[-1]) - offset[row] + start[row]
     negative = negatives.code[place]
 
-    of_pair = np.searchsorted(users, owner)
-    both = scores.of(
-        users, np.concatenate([of_pair, row]), np.concatenate([code, negative]).astype(np.int32)
-    )
-    positive, theirs = both[: len(owner)], both[len(owner) :]
-    # One comparison for each (pair, negative of its user).
-    pair = np.repeat(np.arange(len(owner)), length[of_pair])
-    begin = np.concatenate([[0], np.cumsum(length[of_pair])])[:-1]
-    against = np.arange(len(pair)) - begin[pair] + offset[of_pair[pair]]
-    before = theirs[against] >= positive[pair]
-    rank: Int64Array = 1 + np.bincount(pair, weights=before, minlength=len(owner)).astype(np.int64)
+    of_pair, n = np.searchsorted(users, owner), len(owner)
+    of_both = np.concatenate([of_pair, row])
+    both = scores.of(users, of_both, np.concatenate([code, negative]).astype(np.int32))
+    # User and score as one number: a search among those of the negatives, in order, counts which
+    # are less than the pair's.
+    _, level = np.unique(both, return_inverse=True)
+    number = of_both * len(both) + level
+    less = np.searchsorted(np.sort(number[n:]), number[:n])
+    rank: Int64Array = 1 + offset[of_pair + 1] - less
     return rank
 
 

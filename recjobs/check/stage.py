@@ -1,4 +1,4 @@
-"""The check stage: completeness, seen items, duplicates, candidates, coverage, churn.
+"""The check stage: completeness, seen items, duplicates, candidates, coverage; lost lists, churn.
 
 The lists are streamed in batches, so that memory is set by the batch and not by the number of
 users. Nothing here trusts the scorer: what a user has seen is read from the log once more, and so
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recjobs.artifacts import StageOutput
+from recjobs.artifacts import RunFolder, StageOutput
 from recjobs.check.batches import Batch, batches
 from recjobs.check.churn import Churn
 from recjobs.config import Level, Settings
@@ -47,28 +47,29 @@ def check(
     popular: Path,
     log: Interactions,
     as_of: int,
-    reference: Sequence[Path] | None,
+    reference: RunFolder | None,
     settings: Settings,
     out: StageOutput,
     progress: Progress,
 ) -> None:
     """Hold the scored lists against the expectations of ``[check]``.
 
-    Leaves the outcomes, the churn (None without a reference) and the coverage in the summary; the
-    caller stops the night where an outcome says so.
+    Leaves the outcomes, the reference run that was read and the churn (None without one) and the
+    coverage in the summary; the caller stops the night where an outcome says so.
 
     Args:
         lists: ``lists.parquet`` of the score stage, of each part.
         popular: ``popular.parquet`` of the score stage.
         log: The whole log before ``as_of``.
         as_of: Microseconds.
-        reference: The same of the reference run, None where there is none.
+        reference: The reference run, its stage ``score`` finished; None where there is none. One
+            that can't be read any more stops no night: a warning says so.
         settings: Of the job; ``[feedback]``, ``[score]`` and ``[check]`` are read.
         out: Takes the summary.
         progress: Told the share of rows done.
 
     Raises:
-        DataError: A file has not the columns that the score stage writes.
+        DataError: A file of tonight has not the columns that the score stage writes.
     """
     everything = np.ones(len(log), dtype=np.bool_)
     seen = seen_rows(log, everything, as_of, settings.feedback.exclude_seen)
@@ -93,11 +94,12 @@ def check(
         _completeness(counts, log.eligible, fallback, settings),
         *_contents(counts, settings),
         _coverage(coverage, settings),
-        *_churn(churn, settings),
+        *(churn.outcomes(counts.rows, settings) if churn else []),
     ]
     out.summary.update(
         outcomes=[asdict(outcome) for outcome in outcomes if outcome.level != "off"],
-        churn=None if churn is None else churn.mean,
+        churn=churn.mean if churn else None,
+        reference_run_id=reference.run_id if reference and churn and churn.readable else None,
         coverage=coverage,
     )
 
@@ -212,24 +214,6 @@ def _coverage(coverage: float, settings: Settings) -> Outcome:
         message=f"{coverage:.2%} of the candidates are in someone's top {settings.score.n}; below "
         f"check.min_coverage = {limit:.2%} nearly everyone is shown the same",
     )
-
-
-def _churn(churn: Churn | None, settings: Settings) -> list[Outcome]:
-    if churn is None or churn.mean is None:
-        return []
-    limit = settings.check.max_churn
-    return [
-        Outcome(
-            stage="check",
-            name="churn",
-            level=settings.check.churn,
-            passed=churn.mean <= limit,
-            observed=churn.mean,
-            expected=limit,
-            message=f"{churn.mean:.1%} of a user's top {settings.score.n} have changed since the "
-            f"reference run, mean of {churn.users:,} users; check.max_churn is {limit:.1%}",
-        )
-    ]
 
 
 def _none_of(name: str, level: Level, found: int, message: str) -> Outcome:

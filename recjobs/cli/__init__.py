@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("stopped; the same command resumes", file=sys.stderr)
+        # With it, the same command would begin yet another run.
+        again = " without --fresh" if getattr(args, "fresh", False) else ""
+        print(f"stopped; the same command{again} resumes", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -24,8 +24,8 @@ _EPILOG: Final = """\
 exit codes
   0  done                        4  the gate held the model; what was live stays live
   1  a defect of recjobs         5  the database failed: run it again, it resumes
-  2  settings or arguments       6  another run of this job is at work: wait for it
-  3  bad input: nothing changed
+  2  settings or arguments          (leave out --fresh, which begins anew)
+  3  bad input: nothing changed  6  another run of this job is at work: wait for it
 
 a first night
   recjobs init --dsn postgresql://me@localhost/shop > recjobs.toml

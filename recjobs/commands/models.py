@@ -46,8 +46,8 @@ def tune(args: argparse.Namespace) -> int:
     root = args.folder or f"{settings.artifacts.root}/tune"
     if "://" in root:
         raise ConfigError(f"tune: trials are stored in a local folder; give --folder, not {root}")
-    if args.output and not tuning.may_write(Path(args.output)):
-        raise ConfigError(f"{args.output} is there already, and not from tune: name another file")
+    if args.output:
+        tuning.check_output(Path(args.output))
     as_of = parse_as_of(args.as_of, settings.job.timezone) if args.as_of else None
     data = tuning.snapshot(settings, as_of=as_of, run_id=args.run, watch=console.stage_bar)
     found = tuning.tune(
@@ -59,11 +59,11 @@ def tune(args: argparse.Namespace) -> int:
         folder=Path(root),
         tell=lambda line: console.err.print(line, markup=False),
     )
-    if args.output:
-        Path(args.output).write_text(found.fragment, encoding="utf-8")
     if args.json:
         console.print_json({"run_id": data.run.run_id, **asdict(found)})
     else:
         console.err.print(f"trials: {found.journal}; the same command goes on", markup=False)
         print(found.fragment, end="")
+    if args.output:  # the last: what was found is told even if it can't be written any more
+        Path(args.output).write_text(found.fragment, encoding="utf-8")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recjobs.config.section import DateText, Level, Section
 
@@ -33,6 +33,13 @@ class ExpectationSettings(Section):
     volume_ratio: float = Field(default=2.0, gt=1)  #: against the mean of recent runs, either way
     volume_runs: int = Field(default=7, ge=1)
 
+    @model_validator(mode="after")
+    def _a_scale(self) -> ExpectationSettings:
+        low, high = self.rating_min, self.rating_max
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"rating_min is {low:g} and rating_max {high:g}: no rating fits both")
+        return self
+
 
 class EvaluateSettings(Section):
     """How the evaluation is done."""
@@ -60,7 +67,9 @@ class CheckSettings(Section):
     seen_items: Level = "stop"
     duplicates: Level = "stop"
     candidates: Level = "stop"
+    lost_lists: Level = "stop"
     churn: Level = "warn"
     coverage: Level = "warn"
+    max_lost_lists: float = Field(default=0.5, ge=0, le=1)  #: share of the reference run's lists
     max_churn: float = Field(default=0.95, ge=0, le=1)  #: share of a list replaced, mean of users
     min_coverage: float = Field(default=0.001, ge=0, le=1)  #: share of candidates recommended

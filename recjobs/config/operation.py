@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 
 from pydantic import Field, field_validator
 
@@ -19,11 +18,19 @@ class JobSettings(Section):
     seed: int = Field(default=42, ge=0, lt=2**31)
     training_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
 
+    @field_validator("db_schema")
+    @classmethod
+    def _own(cls, value: str) -> str:
+        if value in ("public", "information_schema") or value.startswith("pg_"):
+            raise ValueError("expected a schema of the job's own, not everybody's or Postgres's")
+        return value
+
 
 class PublishSettings(Section):
     """What is kept in Postgres, and for whom."""
 
-    attached: int = Field(default=7, ge=1, le=7)  #: runs readable through the partitioned table
+    #: runs readable through the partitioned table; the one before the live one has readers still
+    attached: int = Field(default=7, ge=2, le=7)
     archive_days: int = Field(default=90, ge=0)  #: older archived runs are dropped; 0 keeps none
     lock_timeout_ms: int = Field(default=2000, ge=1)
     writer_role: str = ""  #: default: <schema>_writer
@@ -60,9 +67,3 @@ class ScheduleSettings(Section):
     #: shares of the users, scored and loaded by a mapped task each; no list depends on it
     shards: int = Field(default=1, ge=1, le=1024)
     wait_minutes: float = Field(default=360.0, gt=0)  #: for another run's lease
-
-    @field_validator("start_date")
-    @classmethod
-    def _a_date(cls, value: str) -> str:
-        datetime.fromisoformat(value)
-        return value

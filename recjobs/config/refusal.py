@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+import re
+from typing import Any, Final
 
 from pydantic import BaseModel
+
+#: Keys and sections that are, or are taken for, a DSN: what was given instead is not repeated.
+_HIDDEN: Final = {"dsn", "dsn_env", "airflow_conn_id", "source", "target"}
+#: What of another value may be a password.
+_PASSWORD: Final = re.compile(r"(?i)(//).*(?=@)|(password\s*=).*")
 
 
 def explain(error: Any, settings: type[BaseModel]) -> str:
@@ -13,9 +19,8 @@ def explain(error: Any, settings: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
         received = error.get("input")
-        # A DSN that is refused may hold a password: it is not repeated.
-        hidden = isinstance(received, dict) or error["loc"][-1:] in (("dsn",), ("dsn_env",))
-        shown = "" if hidden else f" Received: {received!r}"
+        hidden = isinstance(received, dict) or not _HIDDEN.isdisjoint(error["loc"][-1:])
+        shown = "" if hidden else " Received: " + _PASSWORD.sub(r"\1\2…", repr(received))
         return f"{where or 'settings'}: {error['msg'].removeprefix('Value error, ')}.{shown}"
     *sections, key = (str(part) for part in error["loc"])
     known = _known_keys(settings, sections)

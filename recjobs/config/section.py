@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
@@ -37,12 +37,17 @@ def _date_text(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
+def _known_date(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
 def _known_zone(name: str) -> str:
     zone(name)
     return name
 
 
 #: An ISO 8601 date or time.
-DateText = Annotated[str, BeforeValidator(_date_text)]
+DateText = Annotated[str, BeforeValidator(_date_text), AfterValidator(_known_date)]
 #: The name of a time zone.
 Zone = Annotated[str, AfterValidator(_known_zone)]

@@ -46,7 +46,7 @@ class ItemSource(FeatureColumns):
     item_id: str = "item_id"
     title: str = ""
     created_at: str = ""
-    available: str = ""  #: a boolean column; null counts as available
+    available: str = ""  #: a boolean column; null counts as available, an item without a row not
     available_sql: str = ""  #: or a boolean SQL expression over the item's columns
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from recjobs.dataset.arrays import (
     Int64Array,
     contains,
     distinct,
+    rows_of,
 )
 from recjobs.dataset.log import NEVER, Interactions
 from recjobs.dataset.seen import SeenItems, seen_items, seen_of, seen_rows
@@ -31,6 +32,7 @@ __all__ = [
     "candidates_of",
     "contains",
     "distinct",
+    "rows_of",
     "seen_items",
     "seen_of",
     "seen_rows",

@@ -11,6 +11,7 @@ from recjobs.config import Settings, load_settings
 from recjobs.demo import movielens, server
 from recjobs.demo.airflow import home_in, serve
 from recjobs.errors import GateError
+from recjobs.files import make_folder
 from recjobs.instants import parse_as_of
 from recjobs.runs import FINISHED, Run, RunStore, run_folder
 
@@ -28,7 +29,7 @@ _QUERIES = (
 
 def run(folder: Path, *, airflow: bool = False) -> int:
     """Run the demo in a folder and show what came out; with ``airflow``, serve it there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--folder")
     dsn = os.environ.get("RECJOBS_DSN") or server.start(folder)
     movielens.load(dsn)
     config = folder / "jobs" / "movielens.toml"

@@ -3,6 +3,7 @@
 Nothing is changed anywhere, no question keeps a server busy for long, and one broken check does not
 stop the others.
 
+    job       the settings by themselves: hyperparameters, baselines, features, the schedule
     servers   one server: reachable, version, pooler, role, replica, clock, timeout
     source    tables, columns, types, the time's unit and index, future rows, event types
     target    rights, migrations, id types; and the artifacts' folder
@@ -16,7 +17,7 @@ from functools import partial
 
 from recjobs import db
 from recjobs.config import Connection, Settings
-from recjobs.doctor import servers, source, target
+from recjobs.doctor import job, servers, source, target
 from recjobs.doctor.finding import Finding, fail, guarded, ok
 from recjobs.doctor.servers import Server
 from recjobs.errors import RecJobsError
@@ -31,6 +32,8 @@ def examine(settings: Settings) -> list[Finding]:
     def run(name: str, check: Callable[[], Iterable[Finding]]) -> None:
         findings.extend(guarded(name, check))
 
+    run("settings", partial(job.check, settings))
+    run("schedule.cron", partial(job.check_schedule, settings))
     with ExitStack() as stack:
         opened: dict[str, Server] = {}
         for side, where in (("source", settings.source), ("target", settings.target)):

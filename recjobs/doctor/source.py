@@ -14,7 +14,6 @@ from recjobs.config import ItemSource, Settings, UserSource, seen_days
 from recjobs.doctor.finding import Finding, fail, guarded, ok, warn
 from recjobs.doctor.servers import Server
 from recjobs.errors import ConfigError
-from recjobs.models import model_class
 from recjobs.source import Relation, TimeColumn, plan, relation_of, statement
 from recjobs.source.questions import ask, epoch
 
@@ -48,7 +47,6 @@ def check(server: Server, settings: Settings) -> Iterator[Finding]:
     checks: dict[str, Callable[[Server, Settings, Relation, TimeColumn], Iterator[Finding]]] = {
         "feedback.events": _events,
         "feedback.ratings": _ratings,
-        "model.features": _features,
         "source.time_index": _time_index,
         "source.time_unit": _time_unit,
         "source.future": _future,
@@ -169,21 +167,12 @@ def _events(
             message += ", ".join(known[:20]) or "no event types"
             say = fail if missing == events else warn
             bad.append(say(name, message, f"name event types of the data in feedback.{key}"))
+    silent = [event for event in known if event not in wanted["event_weights"]]
+    if wanted["event_weights"] and silent and not bad:
+        message = f"{relation.label} has {', '.join(silent[:20])} too, without a weight in "
+        message += "feedback.event_weights: no positives, only seen"
+        bad = [warn(name, message, "name those that say that something is liked, leave the rest")]
     yield from bad or [ok(name, f"every event type of the settings is in {relation.label}")]
-
-
-def _features(
-    server: Server, settings: Settings, relation: Relation, time: TimeColumn
-) -> Iterator[Finding]:
-    name, items = "model.features", settings.source.items
-    if not model_class(settings.model.name).needs_features:
-        yield ok(name, "not needed")
-    elif items.text or items.categories or items.numbers:
-        yield ok(name, f"{settings.model.name} learns from columns of source.items")
-    else:
-        message = f"{settings.model.name} learns from features of items, and none are named"
-        mend = "set source.items.text, categories or numbers; recjobs init proposes some"
-        yield fail(name, message, mend)
 
 
 def _ratings(
@@ -197,14 +186,17 @@ def _ratings(
         else:
             yield ok(name, "not needed")
         return
-    column = relation.column("rating", settings.source.rating)
+    if feedback.event_weights:
+        yield ok(name, "event types say what is a positive")
+        return
+    column, least = relation.column("rating", settings.source.rating), feedback.positive_at
     question = statement("doctor/ratings", rating_value=column.sql, relation=relation.sql)
-    [(least, greatest)] = ask(server.connection, question)
-    if least is None:
+    [(has_positive, greatest)] = ask(server.connection, question, {"positive_at": least})
+    if has_positive:
+        yield ok(name, f"there are positives: rated {least:g} or more, or not rated")
+    elif greatest is None:
         yield ok(name, "no ratings to judge by")
-    elif feedback.positive_at > greatest:
-        message = f"feedback.positive_at is {feedback.positive_at:g}, but ratings reach from "
-        message += f"{least:g} to {greatest:g}: nothing would be a positive"
-        yield fail(name, message, f"set feedback.positive_at to {greatest:g} or less")
     else:
-        yield ok(name, f"ratings reach from {least:g} to {greatest:g}")
+        message = f"feedback.positive_at is {least:g}, but no rating is above {greatest:g}: "
+        message += "nothing would be a positive"
+        yield fail(name, message, f"set feedback.positive_at to {greatest:g} or less")

@@ -23,6 +23,11 @@ _LITTLE_BYTES: Final = 2 << 30
 def check_rights(server: Server, settings: Settings) -> Iterator[Finding]:
     """Check whether the role may own the job's schema, and make the job's roles."""
     name, schema = "target.rights", settings.job.db_schema
+    _, is_taken = _state(server, schema)
+    if is_taken:
+        message = f"schema {schema} holds tables that are none of ours"
+        yield fail(name, message, "set job.schema to another")
+        return
     roles = {
         "writer": settings.publish.writer_role or f"{schema}_writer",
         "reader": settings.publish.reader_role or f"{schema}_reader",
@@ -49,9 +54,11 @@ def check_rights(server: Server, settings: Settings) -> Iterator[Finding]:
 def check_migrations(server: Server, settings: Settings) -> Iterator[Finding]:
     """Check whether the job's tables are there and up to date."""
     name, schema = "target.migrations", settings.job.db_schema
-    state = ask(server.connection, db.query("migrate/state"), {"schema": schema})
+    has_migrations, is_taken = _state(server, schema)
+    if is_taken:
+        return  # `check_rights` says so
     applied = []
-    if state and state[0][1]:
+    if has_migrations:
         applied = ask(server.connection, db.query("migrate/applied", schema=schema))
     checksums = {migration.name: migration.checksum for migration in migrate.files()}
     changed = [row[1] for row in applied if checksums.get(row[1], row[2]) != row[2]]
@@ -99,6 +106,12 @@ def check_artifacts(settings: Settings) -> Iterator[Finding]:
         yield warn(name, message, "make room, lower artifacts.keep_runs, or move artifacts.root")
     else:
         yield ok(name, message)
+
+
+def _state(server: Server, schema: str) -> tuple[bool, bool]:
+    """Return whether the schema has a table of migrations, and whether it is an application's."""
+    rows = ask(server.connection, db.query("migrate/state"), {"schema": schema})
+    return (rows[0][1], rows[0][2]) if rows else (False, False)
 
 
 def _id_types(settings: Settings, published: list[str]) -> Finding:

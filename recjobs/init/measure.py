@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import psycopg2
 from psycopg2 import sql
@@ -13,6 +13,7 @@ from recjobs import db
 from recjobs.config import GateSettings, HoldoutSettings
 from recjobs.init.choose import Interactions
 from recjobs.source import Column, Relation, TimeColumn, statement
+from recjobs.source.catalog import ALIAS
 from recjobs.source.questions import ask, epoch
 
 #: Days tried for a global-time holdout, the fewest that give enough users.
@@ -45,12 +46,32 @@ class Repeats:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Ratings: the least and the greatest, and the least that counts as liked."""
+    """Ratings: the least and the greatest, and the least that counts as liked.
+
+    Attributes:
+        least: Of all that are finite.
+        greatest: Of these.
+        positive_at: The least of their upper quarter.
+        is_whole: Whether all rows were looked at, and not the first some ten thousand alone.
+    """
 
     least: float
     greatest: float
     positive_at: float
     is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Event types.
+
+    Attributes:
+        names: The frequent ones first.
+        is_whole: Whether all rows were looked at, and not the first some ten thousand alone.
+    """
+
+    names: tuple[str, ...] = ()
+    is_whole: bool = True
 
 
 def repeats(connection: db.PgConnection, candidate: Interactions) -> Repeats:
@@ -80,26 +101,27 @@ def time_of(connection: db.PgConnection, candidate: Interactions, zone: str) -> 
 
 def scale(connection: db.PgConnection, relation: Relation, rating: Column) -> Scale | None:
     """Return the scale of the ratings; None where all are the same or there are none."""
-    seen = values(connection, relation, rating)
-    known = sorted({value for value in map(float, seen) if value - value == 0})
-    if len(known) < 2:
-        return None
-    least, greatest, is_whole = known[0], known[-1], False
+    [found], is_whole = _ask_of_all(connection, "init/scale", relation, rating_value=rating.sql)
+    least, greatest, positive_at = found
+    return None if least == greatest else Scale(least, greatest, positive_at, is_whole)
+
+
+def events(connection: db.PgConnection, relation: Relation, column: Column) -> Events:
+    """Return the event types that occur."""
+    rows, is_whole = _ask_of_all(connection, "init/values", relation, value=column.sql)
+    return Events(tuple(str(value) for value, _ in rows), is_whole)
+
+
+def _ask_of_all(
+    connection: db.PgConnection, name: str, relation: Relation, **parts: sql.Composable
+) -> tuple[list[tuple[Any, ...]], bool]:
+    """Return what a statement says of all rows, or of some where that takes too long; and which."""
     try:
-        parts = {"rating_value": rating.sql, "relation": relation.sql}
-        [(low, high)] = ask(connection, statement("init/scale", **parts))
-        if high - high == 0 == low - low:
-            least, greatest, is_whole = low, high, True
+        return ask(connection, statement(name, relation=relation.sql, **parts)), True
     except psycopg2.errors.QueryCanceled:
-        pass  # some rows were seen: the scale is a guess then, and said to be one
-    wanted = least + 0.75 * (greatest - least)
-    return Scale(least, greatest, next((v for v in known if v >= wanted), greatest), is_whole)
-
-
-def values(connection: db.PgConnection, relation: Relation, column: Column) -> list[str]:
-    """Return the distinct values in some rows as text, frequent ones first."""
-    question = statement("init/values", value=column.sql, relation=relation.sql)
-    return [str(value) for value, _ in ask(connection, question)]
+        alias = sql.Identifier(ALIAS)
+        some = sql.SQL("(select * from {} limit 10000) as {}").format(relation.sql, alias)
+        return ask(connection, statement(name, relation=some, **parts)), False
 
 
 def holdout(

@@ -12,7 +12,7 @@ from recjobs.init import describe, measure
 from recjobs.init.choose import Interactions, candidates
 from recjobs.init.describe import Described
 from recjobs.init.look import Database, look
-from recjobs.init.measure import Repeats, Scale
+from recjobs.init.measure import Events, Repeats, Scale
 from recjobs.init.sides import Side, items_of, users_of
 from recjobs.source import TimeColumn
 from recjobs.source.questions import ask
@@ -32,7 +32,7 @@ class Proposal:
         zone: The server's time zone, a guess for times without one.
         repeats: How often ids repeat.
         scale: The scale of the ratings, if there are any.
-        events: Event types, frequent ones first.
+        events: Event types; none where there is no column of them.
         items: The table of items, if there is one.
         users: The table of users, if there is one.
         item_features: What the table of items says of them.
@@ -49,7 +49,7 @@ class Proposal:
     zone: str
     repeats: Repeats
     scale: Scale | None
-    events: list[str]
+    events: Events
     items: Side | None
     users: Side | None
     item_features: Described
@@ -71,12 +71,12 @@ def make(connection: db.PgConnection, schema: str | None) -> Proposal:
     zone = _known_zone(str(server_zone))
     database = look(connection, schema)
     chosen, time, repeats, rejected = _choose(connection, database, name, zone)
-    relation, scale, events = chosen.table.relation, None, []
+    relation, scale, events = chosen.table.relation, None, Events()
     if chosen.rating:
         scale = measure.scale(connection, relation, chosen.rating)
     if chosen.event:
-        events = measure.values(connection, relation, chosen.event)
-    has_events = 0 < len(events) <= _MOST_EVENT_TYPES
+        events = measure.events(connection, relation, chosen.event)
+    has_events = 0 < len(events.names) <= _MOST_EVENT_TYPES
     chosen = replace(
         chosen,
         rating=chosen.rating if scale else None,
@@ -93,7 +93,7 @@ def make(connection: db.PgConnection, schema: str | None) -> Proposal:
         zone=zone,
         repeats=repeats,
         scale=scale,
-        events=events if has_events else [],
+        events=events if has_events else Events(),
         items=items,
         users=users,
         item_features=describe.items(connection, items) if items else Described(),

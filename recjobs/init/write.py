@@ -17,6 +17,8 @@ _WIDTH = 96
 _COLUMN = 32
 #: Above it people come back to the same items, and not only by several events.
 _REPEATED_SHARE = 0.3
+#: Where to look at all rows took too long.
+_OF_SOME = "CHECK: of the first rows alone"
 
 
 def toml(proposal: Proposal, dsn_env: str) -> str:
@@ -86,7 +88,9 @@ def _source(proposal: Proposal, dsn_env: str) -> Iterator[str]:
         scale = proposal.scale
         yield _line("rating", chosen.rating.name, f"from {scale.least:g} to {scale.greatest:g}")
     if chosen.event:
-        yield _line("event", chosen.event.name, f"{len(proposal.events)} types")
+        many = f"{len(proposal.events.names)} types"
+        how = many if proposal.events.is_whole else f"{many}. {_OF_SOME}"
+        yield _line("event", chosen.event.name, how)
 
 
 def _items(proposal: Proposal) -> Iterator[str]:
@@ -117,7 +121,7 @@ def _users(proposal: Proposal) -> Iterator[str]:
     side = proposal.users
     if side is None:
         return
-    if not (side.created or side.available):
+    if not (side.created or side.available or side.unavailable):
         yield from _comment(
             f"{side.table.name} holds the users, but says neither when they joined nor who is "
             "active, so it would add nothing: everyone with an interaction gets a list."
@@ -153,12 +157,13 @@ def _features(found: Described) -> Iterator[str]:
 def _feedback(proposal: Proposal) -> Iterator[str]:
     yield "[feedback]"
     yield _line("kind", "implicit", 'rank what people choose; "explicit" predicts ratings')
-    if proposal.scale and not proposal.events:
+    if proposal.scale and not proposal.events.names:
         scale = proposal.scale
         why = f"liked: the upper quarter of {scale.least:g} to {scale.greatest:g}"
+        why += "" if scale.is_whole else f". {_OF_SOME}"
         yield _line("positive_at", float(scale.positive_at), why)
-    if proposal.events:
-        weights = {event: event_weight(event) for event in proposal.events}
+    if proposal.events.names:
+        weights = {event: event_weight(event) for event in proposal.events.names}
         shown = {event: weight for event, weight in weights.items() if weight}
         silent = [event for event, weight in weights.items() if not weight]
         yield from _comment("CHECK: what each event type is worth is a guess by its name.")
@@ -191,7 +196,7 @@ def _validate(proposal: Proposal) -> Iterator[str]:
     if scale is None:
         return
     yield "[validate]"
-    how = "of all ratings" if scale.is_whole else "CHECK: of the first rows alone"
+    how = "of all ratings" if scale.is_whole else _OF_SOME
     yield _line("rating_min", float(scale.least), f"the least {how}; others are set aside")
     yield _line("rating_max", float(scale.greatest), f"the greatest {how}")
 

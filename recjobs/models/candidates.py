@@ -35,7 +35,7 @@ class Facts:
         liked = train.positive
         count = np.bincount(train.item_idx[liked], minlength=train.n_items)
         late = recency(train.item_idx[liked], train.ts[liked], train.n_items, _HALF_LIVES)
-        end = train.ts.max(initial=0)
+        end = train.ts.max()
         first = np.full(train.n_items, end)
         np.minimum.at(first, train.item_idx, train.ts)
         age = np.log1p((end - first) / MICROSECONDS_PER_DAY)

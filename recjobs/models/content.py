@@ -25,7 +25,14 @@ from scipy.sparse.linalg import lsmr
 
 from recjobs.columns import MICROSECONDS_PER_DAY
 from recjobs.config import Section
-from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems, TrainingSet
+from recjobs.dataset import (
+    BoolArray,
+    Float32Array,
+    Int32Array,
+    SeenItems,
+    TrainingSet,
+    rows_of,
+)
 from recjobs.errors import ConfigError
 from recjobs.models.base import (
     CLOSED_FORM,
@@ -125,9 +132,10 @@ class Content(BlockModel):
         )
 
     def _profiles(self, users: Int32Array) -> sparse.csr_matrix:
-        liked: sparse.csr_matrix = unit_rows(self._history[users] @ self._rows)
+        # Sorted, for scipy adds up otherwise where any row of a block is not.
+        liked: sparse.csr_matrix = unit_rows(_wide(rows_of(self._history, users) @ self._rows))
         if self._own.shape[0]:
-            liked = liked + self._own[users] * np.float32(self.settings.own_features)
+            liked = liked + rows_of(self._own, users) * np.float32(self.settings.own_features)
         return _wide(unit_rows(liked))
 
     def _known_users(self) -> BoolArray:
@@ -226,7 +234,7 @@ class FeatureRelation:
         self, items: Int32Array, candidates: BoolArray, n: int
     ) -> tuple[Int32Array, Float32Array]:
         """Return the candidates with the greatest cosine."""
-        scores = (self.rows[items] @ self.rows.T).toarray()
+        scores = (rows_of(self.rows, items) @ self.rows.T).toarray()
         scores[scores <= 0] = -np.inf
         return top_n_of_scores(scores, items, itself(self.rows.shape[0]), candidates, n)
 

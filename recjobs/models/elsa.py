@@ -17,8 +17,9 @@ from pydantic import Field
 from scipy import sparse
 
 from recjobs.config import Section
-from recjobs.dataset import Float32Array, Int32Array, TrainingSet
+from recjobs.dataset import Float32Array, Int32Array, TrainingSet, rows_of
 from recjobs.models.base import Arrays, BlockModel, Epoch, History, known_of, strengths
+from recjobs.models.feature_rows import unit_rows
 from recjobs.models.low_rank import LowRankItemItem
 from recjobs.progress import Progress, silent
 from recjobs.threads import blas_threads, over_rows
@@ -72,7 +73,8 @@ class Elsa(BlockModel):
                 for part in np.array_split(rng.permutation(users), batches):
                     left = 1 - descent.steps / (epochs * batches)
                     rate = self.settings.learning_rate * left
-                    losses.append(descent.step(history[np.sort(part)], rate) * len(part))
+                    x = unit_rows(rows_of(history, np.sort(part)))
+                    losses.append(descent.step(x, rate) * len(part))
                 done.append(Epoch(number, sum(losses) / len(users), None))
                 progress(number / epochs, f"epoch {number}: loss {done[-1].loss:.4f}")
         minus_itself = sparse.diags(-self.known_items.astype(np.float32), format="csr")

@@ -149,7 +149,8 @@ def _knots(column: Float32Array) -> Float32Array:
     known = column[~np.isnan(column)]
     if not len(known):
         return np.zeros(0, dtype=np.float32)
-    knots = np.unique(np.quantile(known, np.linspace(0, 1, _QUANTILES))).astype(np.float32)
+    quantiles = np.quantile(known, np.linspace(0, 1, _QUANTILES))
+    knots = np.unique(quantiles.astype(np.float32))  # float64, some may differ by less
     return knots if len(knots) > 1 else knots[:0]
 
 

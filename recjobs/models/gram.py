@@ -27,7 +27,7 @@ _COUNTED: Final = 1 << 26
 _LINE: Final = 2
 _VALUE: Final = 2
 #: Lengths may be 0 where products are not: next to zero, float32 squares are.
-_TINY: Final = np.float32(1e-12)
+_TINY: Final = np.float32(1e-30)
 
 Take = Callable[[Int32Array, Float32Array], None]
 
@@ -148,9 +148,7 @@ def nearest(
     from recjobs.models import gram_kernels
 
     n_columns = matrix.shape[1]
-    squares = np.zeros(n_columns)
-    gram_kernels.squares(matrix.indices, matrix.data, squares)
-    length = np.sqrt(squares).astype(np.float32)
+    length = lengths(matrix.indices, matrix.data, n_columns)
     allowed = np.ones(n_columns, dtype=np.bool_)
     near, cosine = empty_lists(n_columns, min(n, n_columns))
 
@@ -162,6 +160,22 @@ def nearest(
 
     each_gram_rows(matrix, take, threads, progress)
     return near, cosine
+
+
+def lengths(whose: Int32Array, weight: Float32Array, n: int) -> Float32Array:
+    """Return the lengths of n vectors, float32 ``(n,)``.
+
+    Args:
+        whose: Which vector each weight is of, int32 ``(n_weights,)``.
+        weight: float32 ``(n_weights,)``.
+        n: How many vectors there are.
+    """
+    from recjobs.models import gram_kernels
+
+    squares = np.zeros(n)
+    gram_kernels.squares(whose, weight, squares)
+    found: Float32Array = np.sqrt(squares).astype(np.float32)
+    return found
 
 
 def sparse_gram(

@@ -64,13 +64,13 @@ def additions(
 
 @compiled
 def squares(
-    user_items: npt.NDArray[np.int32],
-    user_weight: npt.NDArray[np.float32],
+    whose: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
     out: npt.NDArray[np.float64],
 ) -> None:
-    """Add to ``out``, ``(n_items,)``, the squares of each item's weights."""
-    for p in range(len(user_items)):
-        out[user_items[p]] += user_weight[p] * user_weight[p]
+    """Add each weight's square to ``out``, ``(n,)``, where that is whose it is."""
+    for p in range(len(whose)):
+        out[whose[p]] += weight[p] * weight[p]
 
 
 @compiled

@@ -2,9 +2,9 @@
 
 Score: x_u (R'R + a D^-1/2 V V' D^1/2), where R is the matrix of positives with every entry divided
 by the square roots of its row's and its column's sum, D holds the columns' sums, V the leading
-right singular vectors of R, and a is ``ideal_weight``. R'R is a linear low-pass filter on the graph
-of items, V V' the ideal one. Nothing is sampled. R'R is kept sparse and the rest as vectors, so
-that items² is nowhere.
+right singular vectors of R, of its `large_parts`, and a is ``ideal_weight``. R'R is a linear
+low-pass filter on the graph of items, V V' the ideal one. Nothing is sampled. R'R is kept sparse
+and the rest as vectors, so that items² is nowhere.
 Shen, Wu, Zhang, Shan, Zhang, Letaief and Li, "How Powerful is Graph Convolution for
 Recommendation?", CIKM 2021.
 """
@@ -16,9 +16,10 @@ from typing import ClassVar, Final
 import numpy as np
 from pydantic import Field
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from recjobs.config import Section
-from recjobs.dataset import Float32Array, Int32Array, TrainingSet
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, TrainingSet
 from recjobs.errors import ConfigError
 from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, History, known_of, strengths
 from recjobs.models.free_memory import free_memory
@@ -89,17 +90,22 @@ class GraphFilter(BlockModel):
         return CLOSED_FORM
 
     def _singular_vectors(self, matrix: sparse.csr_matrix) -> Float32Array:
-        """Return the leading right singular vectors, float32 ``(n_items, dim)``."""
-        dim = min(self.settings.embedding_dim, *matrix.shape)
+        """Return the leading right singular vectors of the large parts, ``(n_items, dim)``."""
+        users, items = large_parts(matrix, self.settings.embedding_dim)
+        large = matrix[users][:, items]
+        dim = min(self.settings.embedding_dim, *large.shape)
         with blas_threads(self.threads):
-            if min(matrix.shape) <= _EXACT:
-                return _exact_singular_vectors(matrix, dim)
-            from sklearn.utils.extmath import randomized_svd
+            if min(large.shape) <= _EXACT:
+                right = _exact_singular_vectors(large, dim)
+            else:
+                from sklearn.utils.extmath import randomized_svd
 
-            _, _, right = randomized_svd(
-                matrix, dim, n_oversamples=_OVERSAMPLES, n_iter=_PASSES, random_state=self.seed
-            )
-        return np.ascontiguousarray(right.T, dtype=np.float32)
+                right = randomized_svd(
+                    large, dim, n_oversamples=_OVERSAMPLES, n_iter=_PASSES, random_state=self.seed
+                )[2].T
+        vectors = np.zeros((matrix.shape[1], right.shape[1]), dtype=np.float32)
+        vectors[items] = right
+        return vectors
 
     def score_block(self, user_idx: Int32Array) -> Float32Array:
         """Return scores; see `BlockModel.score_block`."""
@@ -137,6 +143,31 @@ def require_memory(history: sparse.csr_matrix, available: int) -> None:
         )
 
 
+def large_parts(matrix: sparse.csr_matrix, dim: int) -> tuple[BoolArray, BoolArray]:
+    """Tell which users, and which items, are in a part of the graph that is worth a dimension.
+
+    Each part that nothing joins to the others has a singular value of 1, the greatest there is,
+    however small it is: hundreds of single users with items of their own would take all dimensions.
+    A part is worth one by a share of ``1 / dim`` of the positives, or as the largest.
+
+    Args:
+        matrix: The positives, CSR ``(n_users, n_items)``, at least one.
+        dim: How many singular vectors there will be.
+
+    Returns:
+        bool ``(n_users,)`` and ``(n_items,)``.
+    """
+    n_users, n_items = matrix.shape
+    size = n_users + n_items
+    indptr = np.append(matrix.indptr, np.full(n_items, matrix.nnz))
+    graph = sparse.csr_matrix((matrix.data, matrix.indices + n_users, indptr), shape=(size, size))
+    n_parts, part = connected_components(graph, connection="weak")
+    of_user, of_item = part[:n_users], part[n_users:]
+    positives = np.bincount(of_user, np.diff(matrix.indptr), minlength=n_parts)
+    large = positives >= min(positives.max(), matrix.nnz / dim)
+    return large[of_user], large[of_item]
+
+
 def _exact_singular_vectors(matrix: sparse.csr_matrix, dim: int) -> Float32Array:
     """Return the leading right singular vectors by the smaller of the two Gram matrices."""
     wide = matrix.shape[0] < matrix.shape[1]
@@ -147,4 +178,4 @@ def _exact_singular_vectors(matrix: sparse.csr_matrix, dim: int) -> Float32Array
     right = vectors[:, real]
     if wide:
         right = matrix.T @ right / np.sqrt(values[real])
-    return np.ascontiguousarray(right, dtype=np.float32)
+    return right.astype(np.float32)

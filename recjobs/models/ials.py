@@ -111,6 +111,8 @@ class Ials(FactorModel):
             float32, ``(n, dim)``: the solution for these items; 0 for a user without history.
         """
         histories = histories.sorted_indices()
+        # The vector of an unknown item is 0, but in the ridge its weight would count.
+        histories.data *= self.known_items[histories.indices]
         start = np.zeros((histories.shape[0], self.item_vectors.shape[1]), dtype=np.float32)
         return self._improve(histories, start, self.item_vectors, start.shape[1])[0]
 

@@ -49,7 +49,7 @@ class Judged:
         its days are those before the newest row that is learned from.
         """
         user = validation.user_idx
-        seen = seen_of(train, int(train.ts.max(initial=0)) + 1)
+        seen = seen_of(train, int(train.ts.max()) + 1)
         keep = validation.positive & known_users[user] & ~seen.holds(user, validation.item_idx)
         users = np.unique(user[keep])
         if len(users) > most:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems, rows_of
 from recjobs.models.base import Arrays, csr_arrays, csr_of
 from recjobs.models.nearest import itself
 from recjobs.threads import over_rows
@@ -23,7 +23,7 @@ class LowRankItemItem:
         weights: W, float32 CSR ``(n_items, n_items)``, column indexes ascending within a row.
         sources: A, float32 ``(n_items, dim)``.
         targets: B, float32 ``(n_items, dim)``.
-        known: bool, ``(n_items,)``; the others have no score.
+        known: bool, ``(n_items,)``; of the others, W, A and B are 0.
     """
 
     history: sparse.csr_matrix
@@ -33,7 +33,7 @@ class LowRankItemItem:
     known: BoolArray
 
     def scores(self, users: Int32Array) -> Float32Array:
-        """Return scores float32 ``(b, n_items)``; -inf for items outside training."""
+        """Return scores float32 ``(b, n_items)``; -inf where no history item has a say."""
         from recjobs.models import relation_kernels
 
         x, w = self.history, self.weights
@@ -41,12 +41,12 @@ class LowRankItemItem:
 
         def work(rows: slice) -> None:
             vectors = np.zeros((TILE_USERS, self.sources.shape[1]), dtype=np.float32)
-            vectors[: rows.stop - rows.start] = x[users[rows]] @ self.sources
+            vectors[: rows.stop - rows.start] = rows_of(x, users[rows]) @ self.sources
             products(vectors, self.targets, out[rows])
             relation_kernels.add_sparse(
                 users[rows], x.indptr, x.indices, x.data, w.indptr, w.indices, w.data, out[rows]
             )
-            out[rows, ~self.known] = -np.inf
+            relation_kernels.silence(out[rows])
 
         over_rows(work, len(users), TILE_USERS)
         return out
@@ -71,7 +71,7 @@ class LowRankItemItem:
         self, items: Int32Array, candidates: BoolArray, n: int
     ) -> tuple[Int32Array, Float32Array]:
         """Return the candidates with the greatest positive weight."""
-        rows = self.weights[items].toarray() + self.sources[items] @ self.targets.T
+        rows = rows_of(self.weights, items).toarray() + self.sources[items] @ self.targets.T
         rows[rows <= 0] = -np.inf
         return top_n_of_scores(rows, items, itself(len(self.known)), candidates, n)
 

@@ -108,7 +108,8 @@ def _counted(
     from recjobs.models import popular_kernels
 
     counted = np.zeros((n_segments + 1, train.n_items))
-    newest = train.ts.max(initial=0, where=train.positive)
+    earliest = np.iinfo(np.int64).min  # where there is no positive
+    newest = train.ts.max(initial=earliest, where=train.positive)
     popular_kernels.count_popularity(
         train.indptr, train.item_idx, train.positive, train.weight, train.ts,
         newest, half_life_days * MICROSECONDS_PER_DAY, segment, counted,

@@ -54,14 +54,19 @@ def score_sparse(
 ) -> None:
     """Write ``X[users] @ W`` for sparse X and W >= 0; -inf where no history item has a say."""
     for row in range(len(users)):
-        line = out[row]
+        line = out[row : row + 1]
         line[:] = 0
-        add_sparse(
-            users[row : row + 1], indptr, items, weight, w_indptr, w_items, w_value,
-            out[row : row + 1],
-        )  # fmt: skip
+        add_sparse(users[row : row + 1], indptr, items, weight, w_indptr, w_items, w_value, line)
+        silence(line)
+
+
+@compiled
+def silence(scores: npt.NDArray[np.float32]) -> None:
+    """Write -inf for 0, ``(n_rows, n_items)``: no history item has a say."""
+    for row in range(len(scores)):
+        line = scores[row]
         for column in range(len(line)):
-            line[column] = line[column] if line[column] != 0 else -np.inf
+            line[column] = line[column] if line[column] != 0 else np.float32(-np.inf)
 
 
 @compiled
@@ -75,6 +80,8 @@ def score_dense(
     out: npt.NDArray[np.float32],
 ) -> None:
     """Write ``X[users] @ W`` for sparse X and dense W, by columns of W that stay in cache.
+
+    -inf where it is 0: no history item has a say.
 
     Args:
         users: The user of each row, ``(n_rows,)``.
@@ -100,7 +107,8 @@ def score_dense(
                 for p in range(begin, end):
                     total[:width] += weight[p] * matrix[items[p]]
             for column in range(min(SPAN, width)):
-                out[row, item_of[first + column]] = total[column]
+                score = total[column]
+                out[row, item_of[first + column]] = score if score != 0 else np.float32(-np.inf)
 
 
 @compiled
@@ -257,7 +265,7 @@ def because_of_dense(
             item = lists[row, place]
             if item < 0:
                 continue
-            best = np.float32(-np.inf)
+            best = np.float32(0)
             for p in range(indptr[users[row]], indptr[users[row] + 1]):
                 share = weight[p] * matrix[items[p], item]
                 if items[p] != item and share > best:

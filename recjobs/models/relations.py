@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from scipy import sparse
 
-from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems
+from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems, rows_of
 from recjobs.models.nearest import Nearest, itself
 from recjobs.threads import over_rows
 from recjobs.topn import TILE_USERS, FactorRanker, columns_of, empty_lists, top_n_of_scores
@@ -159,7 +159,7 @@ class SparseItemItem:
         self, items: Int32Array, candidates: BoolArray, n: int
     ) -> tuple[Int32Array, Float32Array]:
         """Return the candidates with the greatest weight."""
-        rows = self.weights[items].toarray()
+        rows = rows_of(self.weights, items).toarray()
         rows[rows <= 0] = -np.inf
         return top_n_of_scores(rows, items, itself(self.weights.shape[0]), candidates, n)
 
@@ -181,7 +181,7 @@ class DenseItemItem:
     n_items: int
 
     def scores(self, users: Int32Array) -> Float32Array:
-        """Return scores float32 ``(b, n_items)``; -inf for items outside training."""
+        """Return scores float32 ``(b, n_items)``; -inf where no history item has a say."""
         from recjobs.models import relation_kernels
 
         x = self.history

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from recjobs.dataset import BoolArray, Float32Array, Int32Array, Int64Array, TrainingSet
+from recjobs.dataset import (
+    BoolArray,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    TrainingSet,
+    rows_of,
+)
 from recjobs.features import Features
 from recjobs.models.base import strengths
 from recjobs.models.content import halved
@@ -109,7 +116,7 @@ class Histories:
         out = np.empty((len(users), self._items.shape[1]), dtype=np.float32)
         for part in (False, True):
             rows = np.flatnonzero(second == part)
-            out[rows] = _means(self._liked[users[rows]], self._parts[1 - part])
+            out[rows] = _means(rows_of(self._liked, users[rows]), self._parts[1 - part])
         return out
 
     def projected(self, weights: Float32Array) -> Float32Array:

@@ -10,7 +10,7 @@ Filtering of Netnews", CSCW 1994.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -29,13 +29,13 @@ from recjobs.models.base import (
     known_of,
     strengths,
 )
-from recjobs.models.gram import nearest
+from recjobs.models.gram import lengths, nearest
 from recjobs.models.nearest import itself
 from recjobs.progress import Progress, silent
 from recjobs.threads import over_rows
 from recjobs.topn import TILE_USERS, top_n_of_scores
 
-_TINY = np.float32(1e-12)  # a shrinkage of 0 divides by it where there is no history
+_TINY = np.float32(1e-30)  # a shrinkage of 0 divides by it where there is no history
 
 
 class UserKnnSettings(Section):
@@ -53,11 +53,21 @@ class NeighbourRelation:
         history: x of every user the model knows, float32 CSR ``(n_users, n_items)``.
         near: Each user's neighbours, int32 ``(n_users, k)``, -1 padded.
         shrinkage: Of the likeness of users, and of items.
+        users: Lengths of their histories, float32 ``(n_users,)``.
+        items: Lengths of their columns of x, float32 ``(n_items,)``.
     """
 
     history: sparse.csr_matrix
     near: Int32Array
     shrinkage: float
+    users: Float32Array = field(init=False)
+    items: Float32Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        x = self.history
+        user = np.repeat(np.arange(x.shape[0], dtype=np.int32), np.diff(x.indptr))
+        object.__setattr__(self, "users", lengths(user, x.data, x.shape[0]))
+        object.__setattr__(self, "items", lengths(x.indices, x.data, x.shape[1]))
 
     def because(self, lists: Int32Array, users: Int32Array, history: SeenItems) -> Int32Array:
         """Return the item by which the neighbours are neighbours most, weighed by their say."""
@@ -65,12 +75,11 @@ class NeighbourRelation:
 
         x = self.history
         out = np.full_like(lists, -1)
-        length = _lengths(x, of="users")
 
         def work(rows: slice) -> None:
             user_knn_kernels.because_of_neighbours(
                 lists[rows], users[rows], self.near, x.indptr, x.indices, x.data,
-                length, np.float32(self.shrinkage) + _TINY, out[rows],
+                self.users, np.float32(self.shrinkage) + _TINY, out[rows],
             )  # fmt: skip
 
         over_rows(work, len(users), TILE_USERS)
@@ -81,9 +90,8 @@ class NeighbourRelation:
     ) -> tuple[Int32Array, Float32Array]:
         """Return the candidates with the greatest cosine of their users."""
         x = self.history
-        length = _lengths(x, of="items")
         rows = (x[:, items].T @ x).toarray().astype(np.float32)
-        rows /= length[items, None] * length + np.float32(self.shrinkage) + _TINY
+        rows /= self.items[items, None] * self.items + np.float32(self.shrinkage) + _TINY
         rows[rows <= 0] = -np.inf
         return top_n_of_scores(rows, items, itself(x.shape[1]), candidates, n)
 
@@ -152,10 +160,3 @@ class UserKnn(BlockModel):
         history = csr_of("history", arrays, (len(self.known_users), len(self.known_items)))
         self._likeness = arrays["likeness"]
         self._relation = NeighbourRelation(history, arrays["near"], self.settings.shrinkage)
-
-
-def _lengths(history: sparse.csr_matrix, *, of: str) -> Float32Array:
-    """Return the lengths of the users' or the items' vectors, float32."""
-    squares = history.multiply(history).sum(axis=1 if of == "users" else 0, dtype=np.float64)
-    lengths: Float32Array = np.sqrt(np.asarray(squares).ravel()).astype(np.float32)
-    return lengths

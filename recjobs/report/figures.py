@@ -89,6 +89,21 @@ def identity(
     return [(name, str(value)) for name, value in values.items() if value not in (None, "")]
 
 
+def choices(found: Mapping[str, Any]) -> str:
+    """Return in words what the validation part chose for a blend; empty for any other model.
+
+    Args:
+        found: `Model.choices`: weights and epochs by model, and a reranker where one is used.
+    """
+    if not found:
+        return ""
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in found["weights"].items())
+    epochs = ", ".join(f"{name} {n}" for name, n in found["epochs"].items() if n is not None)
+    parts = {"weights": weights, "epochs": epochs}
+    told = [f"{name}: {part}" for name, part in parts.items() if part]
+    return "; ".join(told + ["reranked by a network"] * ("reranker" in found))
+
+
 def instant(when: datetime) -> str:
     """Return an instant in UTC, to the second where it has any."""
     utc = when.astimezone(UTC)

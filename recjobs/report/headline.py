@@ -27,6 +27,12 @@ _LOOK: Final[dict[type[RecJobsError], str]] = {
     "gate, promote the run by name.",
     RecJobsError: "Report it with the log of the stage.",
 }
+#: Where a stage's process left no error.
+_KILLED: Final = "Its process ended without a word: killed, out of memory, or timed out."
+_LOG: Final = (
+    "Look at the log of the stage and at the machine's memory, then run the night again: it "
+    "resumes at this stage."
+)
 #: Where popularity lists were stored in the place of a held model's.
 _NOT_FITTED: Final = (
     "Compare the model with the baselines below. This run has no lists of the model: where you "
@@ -89,6 +95,9 @@ def headline(facts: ReportFacts, settings: Settings) -> Headline:
     if facts.dry_run or facts.status == "dry_run":
         title = "Dry run: nothing was published"
         return Headline("plain", title, facts.rule or "", _readers(facts), [], [promote])
+    if facts.status == "running" and facts.stage and not facts.goes_on:
+        title = f"Stopped in stage {facts.stage}"
+        return Headline("bad", title, _KILLED, _readers(facts), [_LOG], [again])
     if facts.status == "running":
         title = f"Still running: stage {facts.stage or 'unknown'}"
         return Headline("plain", title, "", _readers(facts), [], [again])
@@ -137,7 +146,8 @@ def reproduction(facts: ReportFacts, settings: Settings, user: str | None) -> li
         Command(f"{run} --fresh", "the same night, extracted again as a new run"),
     ]
     if user:
-        commands.append(Command(f"recjobs show {shlex.quote(user)}", "one user's list"))
+        end = "-- " * user.startswith("-")  # of the options: an id may begin like one
+        commands.append(Command(f"recjobs show {end}{shlex.quote(user)}", "one user's list"))
     if facts.published_source != POPULAR or facts.dry_run:
         promote = f"recjobs promote {facts.run_id} --why '…'"
         commands.append(Command(promote, "make this run live"))

@@ -22,7 +22,7 @@ from recjobs.errors import ConfigError
 from recjobs.files import read_json
 from recjobs.report import plots
 from recjobs.report.facts import MetricPoint, ReportFacts
-from recjobs.report.figures import figures, identity, instant, percent
+from recjobs.report.figures import choices, figures, identity, instant, percent
 from recjobs.report.headline import as_of_argument, headline, reproduction
 from recjobs.report.lists import Sample, Scored, popularity_curves, read_lists, sample_lists
 from recjobs.report.numbers import Estimate, duration, number
@@ -64,7 +64,8 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class _Training:
-    plot: plots.Plot | None  # none of a model that is fitted in closed form
+    plot: plots.Plot | None  # none of a model without epochs of its own
+    chosen: str  # of a blend, what its validation part chose, in words
     model: str
     epochs: int
     start: str  # where it started, in a sentence
@@ -183,7 +184,8 @@ class _Page:
         epochs = history["epochs"]
         start, warm = self._start(), bool(self._summaries["train"].get("warm"))
         if not epochs:
-            return _Training(None, self.facts.model, 0, start, warm)
+            chosen = choices(self._summaries["train"].get("choices", {}))
+            return _Training(None, chosen, self.facts.model, 0, start, warm)
         plot = plots.training(
             [epoch["epoch"] for epoch in epochs],
             [epoch["loss"] for epoch in epochs],
@@ -191,7 +193,7 @@ class _Page:
             history["metric"],
             history["best_epoch"],
         )
-        return _Training(plot, self.facts.model, len(epochs), start, warm)
+        return _Training(plot, "", self.facts.model, len(epochs), start, warm)
 
     def _start(self) -> str:
         found, parent = self._summaries["train"], f"run {self.facts.parent_run_id}"

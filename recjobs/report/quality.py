@@ -136,11 +136,9 @@ def _better(row: dict[str, Any] | None, other: dict[str, Any] | None) -> tuple[s
     """Return both figures where the first one's interval is above the other's; else nothing."""
     if row is None or other is None:
         return ()
-    one, two = estimate(row), estimate(other)
-    above = one.low is not None and two.high is not None and one.low > two.high
-    return tuple(
-        f"{fixed(e.value)} ({fixed(e.low)} to {fixed(e.high)})" for e in (one, two) if above
-    )
+    if None in (row["low"], other["high"]) or row["low"] <= other["high"]:
+        return ()
+    return tuple(f"{cell.text} ({cell.note})" for cell in (_cell(row), _cell(other)))
 
 
 def _differences(judged: dict[str, Any], metric: str) -> Table:

@@ -26,6 +26,7 @@ from recjobs.runs import Run, RunStore, run_folder
 Status = Literal["served", "short", "empty", "not eligible", "unknown", "nothing live"]
 
 _INTEGER_BITS: Final[dict[IdType, int]] = {"integer": 32, "bigint": 64}
+_MOST: Final = 2**31 - 1  # the `n` of `recommend` is an integer
 #: Interactions shown, the newest first.
 _HISTORY: Final = 10
 
@@ -127,7 +128,7 @@ def show(
             raise ConfigError(f"schema {schema} has no lists. Run: recjobs migrate")
         user_id = parse_id(user, cast(IdType, types[0][0]))
         # As text: the server reads it as an id of the column's own type.
-        named = {"user_id": str(user_id), "n": n}
+        named = {"user_id": str(user_id), "n": min(n, _MOST)}
         status = db.execute(connection, db.query("show/status", schema=schema), named)
         rows = db.execute(connection, db.query("show/list", schema=schema), named)
     known: Status = "unknown" if live else "nothing live"
@@ -159,7 +160,8 @@ def parse_id(text: str, id_type: IdType) -> int | str:
         except ValueError as error:
             raise refused from error
     if id_type == "text":
-        if not text or "\0" in text:
+        # What the terminal gave that is no UTF-8 comes as surrogates, which no encoding takes.
+        if not text or re.search("[\0\ud800-\udfff]", text):
             raise refused
         return text
     bits = _INTEGER_BITS[id_type]

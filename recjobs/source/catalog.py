@@ -49,6 +49,19 @@ class Column:
     not_null: bool = False
 
     @property
+    def float8(self) -> sql.Composable:
+        """A column of numbers as float8; a numeric beyond it is infinite, for its cast would fail.
+
+        One nearer to 0 than float8 holds is 0.
+        """
+        if self.type != "numeric":
+            return sql.SQL("{}::float8").format(self.sql)
+        return sql.SQL(
+            "case when abs({0}) < 1e-300 then 0 when abs({0}) <= 1e300 then {0}::float8"
+            " else sign({0})::float8 * 'infinity'::float8 end"
+        ).format(self.sql)
+
+    @property
     def sql(self) -> sql.Composable:
         """The column inside a query on its relation, quoted."""
         return sql.Identifier(ALIAS, self.name)

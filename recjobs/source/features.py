@@ -78,7 +78,7 @@ def _categories(relation: Relation, column: Column, separator: str) -> sql.Compo
 
 def _number(relation: Relation, column: Column) -> sql.Composable:
     if column.type in _NUMBERS:
-        return sql.SQL("{}::float8").format(column.sql)
+        return column.float8
     if column.type == "boolean":
         return sql.SQL("{}::integer::float8").format(column.sql)
     if column.type in _MOMENTS:

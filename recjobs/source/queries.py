@@ -224,7 +224,7 @@ def _rating(relation: Relation, name: str) -> sql.Composable:
             f"{relation.setting}.rating: expected a number, one of {', '.join(_RATING_TYPES)}. "
             f"Received: {column.type}, column {name} of {relation.label}"
         )
-    return sql.SQL("{}::float8").format(column.sql)
+    return column.float8
 
 
 def _flag(relation: Relation, key: str, name: str) -> sql.Composable:

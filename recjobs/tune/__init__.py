@@ -6,8 +6,8 @@ spaces     what is tried, by model
 study      the trials: the settings as they are first, stored, pruned, within a budget
 """
 
-from recjobs.tune.outcome import Outcome, may_write
+from recjobs.tune.outcome import Outcome, check_output
 from recjobs.tune.snapshot import Snapshot, snapshot
 from recjobs.tune.study import Budget, tune
 
-__all__ = ["Budget", "Outcome", "Snapshot", "may_write", "snapshot", "tune"]
+__all__ = ["Budget", "Outcome", "Snapshot", "check_output", "snapshot", "tune"]

@@ -75,6 +75,24 @@ def folds_of(log: Interactions, as_of: int, settings: Settings, n: int) -> list[
     return found
 
 
+def check_metric(settings: Settings, metric: str) -> None:
+    """Refuse a metric that no fit of the job's model could be judged by.
+
+    Args:
+        settings: Of the job.
+        metric: Of `RANKING_METRICS`, or ``rmse``.
+
+    Raises:
+        ConfigError: It is of ratings, and the model predicts none.
+    """
+    name, kind = settings.model.name, settings.feedback.kind
+    rates = issubclass(models.model_class(name), RatingModel) and kind == "explicit"
+    if metric == "rmse" and not rates:
+        raise ConfigError(
+            f"tune: --metric rmse, and {name} predicts no ratings with feedback.kind = {kind!r}"
+        )
+
+
 def judge(fold: Fold, model: Model, settings: Settings, metric: str, progress: Progress) -> float:
     """Fit a model on a fold and return the metric.
 
@@ -89,8 +107,9 @@ def judge(fold: Fold, model: Model, settings: Settings, metric: str, progress: P
         progress: Told how far the fit is.
 
     Raises:
-        ConfigError: The model or its hyperparameters don't suit, or predict no ratings; or what
-            ``[rerank]`` needs is not known.
+        ConfigError: The model or its hyperparameters don't suit, or what ``[rerank]`` needs is not
+            known.
+        DataError: The fold has no ratings for ``rmse``.
     """
     log, parts, feedback = fold.log, fold.split, settings.feedback
     if model.selects_epochs:
@@ -119,8 +138,8 @@ def make(settings: Settings, params: dict[str, object]) -> Model:
 
 
 def _rmse(fold: Fold, model: Model) -> float:
-    if not isinstance(model, RatingModel) or model.rating_range is None:
-        raise ConfigError(f"tune: --metric rmse, and {model.name} predicts no ratings here")
+    if not isinstance(model, RatingModel):
+        raise TypeError(f"expected a RatingModel. Received: {model.name}")
     held = fold.judged.held
     rated = ~np.isnan(held.rating)
     if not rated.any():

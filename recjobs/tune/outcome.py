@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from recjobs.config import Settings, toml_value
 from recjobs.errors import ConfigError
+from recjobs.files import check_writable
 from recjobs.tune.folds import Fold
 
 if TYPE_CHECKING:
@@ -47,9 +48,15 @@ class Outcome:
     fragment: str
 
 
-def may_write(path: Path) -> bool:
-    """Tell whether a fragment may go there: over no file but an older fragment."""
-    return not path.exists() or path.read_text(encoding="utf-8").startswith(_HEAD)
+def check_output(path: Path) -> None:
+    """Refuse a path where no fragment may go: over no file but an older fragment.
+
+    Raises:
+        ConfigError: Another file is there, or none can be written.
+    """
+    check_writable(path, "--output")
+    if path.exists() and not path.read_bytes().startswith(_HEAD.encode()):
+        raise ConfigError(f"{path} is there already, and not from tune: name another file")
 
 
 def as_it_is(trial: Trial | FrozenTrial) -> bool:
@@ -63,7 +70,6 @@ def outcome(
     metric: str,
     folds: Sequence[Fold],
     journal: Path,
-    failures: Sequence[str],
 ) -> Outcome:
     """Return what the trials found.
 
@@ -73,13 +79,13 @@ def outcome(
         metric: What was compared.
         folds: On what.
         journal: Where the trials are stored.
-        failures: Why some could not be fitted.
 
     Raises:
         ConfigError: None could be judged.
     """
     done = [each for each in study.trials if each.state.name == "COMPLETE"]
     if not done:
+        failures = [each.user_attrs["why"] for each in study.trials if "why" in each.user_attrs]
         why = failures[-1] if failures else "the time was over before one had ended"
         raise ConfigError(f"tune: no trial of {settings.model.name} could be judged: {why}")
     best = study.best_trial
@@ -115,6 +121,7 @@ def line(trial: FrozenTrial, metric: str) -> str:
     told = _told(trial)
     value = told["state"] if told["value"] is None else f"{metric} {told['value']:.4f}"
     note = " (the settings as they are)" if as_it_is(trial) else ""
+    note += f": {trial.user_attrs['why']}" if "why" in trial.user_attrs else ""
     shown = ", ".join(f"{key} = {toml_value(value)}" for key, value in told["params"].items())
     return f"trial {trial.number}: {value}  {shown}{note}"
 

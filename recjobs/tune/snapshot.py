@@ -14,7 +14,7 @@ from recjobs.errors import ConfigError
 from recjobs.instants import microseconds
 from recjobs.progress import Watch
 from recjobs.read_back import UNREADABLE
-from recjobs.runs import Run, RunStore, run_folder
+from recjobs.runs import FINISHED, Run, RunStore, run_folder
 
 _logger = logging.getLogger(__name__)
 _STAGES: Final = ("extract", "validate", "index")
@@ -48,7 +48,8 @@ def snapshot(
     Args:
         settings: Of the job.
         as_of: Of which instant; where no run has one, a dry run is begun and ends after ``index``,
-            and a night of the same key goes on from there.
+            and a night of the same key goes on from there. It supersedes a finished night whose
+            files are gone.
         run_id: Of which run; without either, the newest one.
         watch: Opens a progress for a stage.
 
@@ -83,6 +84,8 @@ def _read(run: Run) -> Snapshot:
 
 def _extract(settings: Settings, as_of: datetime, watch: Watch) -> Run:
     run = pipeline.begin(settings, as_of, dry_run=True)
+    if run.status in FINISHED:  # its files are gone, and none of its stages would run again
+        run = pipeline.begin(settings, as_of, fresh=True, dry_run=True)
     try:
         for stage in _STAGES:
             with watch(stage) as progress:

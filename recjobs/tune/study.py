@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from recjobs.config import Settings
 from recjobs.errors import ConfigError
+from recjobs.files import make_folder
 from recjobs.models import check_params
-from recjobs.tune.folds import Fold, folds_of, judge, make
+from recjobs.tune.folds import Fold, check_metric, folds_of, judge, make
 from recjobs.tune.outcome import Outcome, as_it_is, line, outcome
 from recjobs.tune.pruning import FOLD_STEPS, OutOfTimeError, Watch, report, same_step_pruner
 from recjobs.tune.snapshot import Snapshot
@@ -60,25 +61,26 @@ def tune(
         tell: Told of each trial that ends.
 
     Raises:
-        ConfigError: The model has no search space, or no trial could be fitted.
+        ConfigError: The model has no search space, the metric does not suit it, the folder can't
+            be made, or no trial could be fitted.
         DataError: The log leaves no fold.
     """
     import optuna
 
     until = time.monotonic() + 60 * budget.minutes
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    check_metric(settings, metric)
     space = space_of(settings.model.name, settings.model.params)
     folds = folds_of(data.log, data.as_of, settings, n_folds)
     before = check_params(settings.model.name, settings.model.params).model_dump(mode="json")
     fixed = within(space, before)
     journal = folder / f"{_study_name(settings, data, metric, len(folds), space)}.journal"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--folder")
     study = _open(optuna, journal, metric, settings.job.seed)
     if not any(
         as_it_is(each) and each.state.name in ("COMPLETE", "WAITING") for each in study.trials
     ):
         study.enqueue_trial(fixed, user_attrs={"as_it_is": True})
-    failures: list[str] = []
 
     def objective(trial: Trial) -> float:
         params = placed(settings.model.params, _suggested(trial, space, fixed))
@@ -86,7 +88,7 @@ def tune(
         try:
             return _value(optuna, trial, params, folds, settings, metric, until)
         except ConfigError as error:
-            failures.append(str(error))
+            trial.set_user_attr("why", str(error))
             raise
 
     left = budget.trials - sum(each.state.name in ("COMPLETE", "PRUNED") for each in study.trials)
@@ -98,7 +100,7 @@ def tune(
             catch=(ConfigError, OutOfTimeError),
             callbacks=[lambda _, trial: tell(line(trial, metric))],
         )
-    return outcome(study, settings, metric, folds, journal, failures)
+    return outcome(study, settings, metric, folds, journal)
 
 
 def _open(optuna: Any, journal: Path, metric: str, seed: int) -> Study:
@@ -149,6 +151,7 @@ def _study_name(settings: Settings, data: Snapshot, metric: str, n_folds: int, s
     """Return a name that changes with everything that makes trials incomparable."""
     parts = [
         data.digest,
+        str(data.as_of),  # the folds are cut from it
         settings.model.model_dump_json(),
         settings.feedback.model_dump_json(),
         settings.holdout.model_dump_json(),

@@ -54,9 +54,6 @@ def validate(
         as_of: Aware.
         out: Filled; the summary has rows (accepted), rejected (rows by reason) and outcomes.
         progress: Told how far it is.
-
-    Raises:
-        ConfigError: ``validate.earliest`` is no date.
     """
     limits = Limits.of(settings, as_of)
     path = snapshot.path("extract", "interactions.parquet")

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from recjobs.columns import ITEM_ID, RATING, TS, USER_ID
 from recjobs.config import ExpectationSettings
-from recjobs.errors import ConfigError
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -68,12 +67,7 @@ class Limits:
     @classmethod
     def of(cls, settings: ExpectationSettings, as_of: datetime) -> Limits:
         """Take the limits of a run from the settings."""
-        try:
-            earliest = datetime.fromisoformat(settings.earliest)
-        except ValueError as error:
-            raise ConfigError(
-                f"validate.earliest: expected a date like 1970-01-02. Received: {settings.earliest}"
-            ) from error
+        earliest = datetime.fromisoformat(settings.earliest)
         instant = pa.timestamp("us", "UTC")
         earliest = earliest if earliest.tzinfo else earliest.replace(tzinfo=UTC)
         return cls(
@@ -89,13 +83,14 @@ class Limits:
             table: A row group.
             repeats: bool, ``(n_rows,)``; whether the row equals the one before it.
         """
+        # The limits in the ratings' own type: 4.8 as a double is not the 4.8 that they hold.
         low, high = self.rating
         ts, rating = table[TS], table[RATING]
         off_scale = np.zeros(len(table), dtype=np.bool_)
         if low is not None:
-            off_scale |= true_where(pc.less(rating, low))
+            off_scale |= true_where(pc.less(rating, pa.scalar(low, rating.type)))
         if high is not None:
-            off_scale |= true_where(pc.greater(rating, high))
+            off_scale |= true_where(pc.greater(rating, pa.scalar(high, rating.type)))
         broken = [
             np.logical_or.reduce(
                 [true_where(pc.is_null(table[n])) for n in (USER_ID, ITEM_ID, TS)]

@@ -1,9 +1,11 @@
--- Returns the SQL name of each type; a domain gives the name of the type below it. Parameters:
--- types, their oids.
+-- Returns the SQL name of each type; a domain gives the name of the type below it. The extension's
+-- type citext has no schema before its name, wherever the extension was put.
+-- Parameters: types, their oids.
 with recursive walk as (
     select
         t.oid as origin,
         t.oid,
+        t.typname,
         t.typbasetype
     from pg_catalog.pg_type as t
     where t.oid = any(%(types)s::oid[])
@@ -11,6 +13,7 @@ with recursive walk as (
     select
         walk.origin,
         t.oid,
+        t.typname,
         t.typbasetype
     from walk
     inner join pg_catalog.pg_type as t on walk.typbasetype = t.oid
@@ -18,6 +21,6 @@ with recursive walk as (
 
 select
     origin,
-    pg_catalog.format_type(oid, null) as name
+    case when typname = 'citext' then 'citext' else pg_catalog.format_type(oid, null) end as name
 from walk
 where typbasetype = 0

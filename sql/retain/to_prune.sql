@@ -1,7 +1,7 @@
--- Returns runs whose files are to go: of those opened before the newest ones, which are kept, what is
--- neither attached (the live run is; so are the next night's champion and the run to go back to) nor
--- held since the live run, for a person may still promote that, nor at work: it is this run, or one
--- that began in the last days and waits for its turn. Parameters: run_id, keep, many.
+-- Returns runs whose files are to go: of those opened before the newest that did anything, which are
+-- kept, what is neither attached (the live run is; so are the next night's champion and the run to go
+-- back to) nor held since the live run, for a person may still promote that, nor at work: it is this
+-- run, or one that began in the last days and waits for its turn. Parameters: run_id, keep, many.
 select
     r.run_id,
     r.artifacts,
@@ -10,6 +10,7 @@ from {schema}.run as r
 where
     r.run_id not in (
         select newest.run_id from {schema}.run as newest
+        where newest.timings <> jsonb_build_object()
         order by newest.run_id desc
         limit %(keep)s
     )

@@ -35,6 +35,7 @@ select
     r.why_not_live,
     r.parent_run_id,
     r.warm_nights,
+    r.files_removed_at,
     exists(
         select from {schema}.publication as p
         where p.run_id = r.run_id

@@ -1,5 +1,6 @@
 -- Changes columns of a run: those that the object `changes` names; counts and timings are merged.
 -- Returns one row, none where there is no such run. Parameters: run_id, changes.
+-- The row is locked before it is read: what another process changes of it meanwhile stays changed.
 update {schema}.run as r set
     status = c.status,
     stage = c.stage,
@@ -20,9 +21,12 @@ update {schema}.run as r set
     counts = r.counts || c.counts,
     timings = r.timings || c.timings,
     finished_at = case when c.status != 'running' then coalesce(r.finished_at, clock_timestamp()) end
-from {schema}.run as old
-cross join lateral jsonb_populate_record(old, %(changes)s::jsonb) as c
-where
-    old.run_id = %(run_id)s
-    and r.run_id = old.run_id
+from (
+    select locked as row
+    from {schema}.run as locked
+    where locked.run_id = %(run_id)s
+    for update
+) as old
+cross join lateral jsonb_populate_record(old.row, %(changes)s::jsonb) as c
+where r.run_id = c.run_id
 returning r.run_id

@@ -28,9 +28,13 @@ def available(name: str) -> bool:
 
 def table(name: str) -> pa.Table:
     """Return a data set's interactions as they are stored."""
-    folder = DATA / name
-    file = folder / "interactions.parquet"
-    return pq.read_table(file if file.exists() else folder / "train.parquet")
+    return pq.read_table(rows_file(name))
+
+
+def rows_file(name: str) -> Path:
+    """Return the file of a data set's interactions."""
+    file = DATA / name / "interactions.parquet"
+    return file if file.exists() else DATA / name / "train.parquet"
 
 
 def interactions(name: str) -> Interactions:

@@ -28,6 +28,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import data, model_pages, quality_baselines, quality_page
+from benchmarks.quality_page import Cells
 from benchmarks.quality_splits import SPLITS, Split, cache, digest, files
 from recjobs.config import toml_value
 from recjobs.models import REGISTRY, RatingModel, model_class
@@ -156,21 +157,37 @@ def _bench(
     return result
 
 
-def _page(presets: dict[str, Any]) -> None:
+def cells_of_today(presets: dict[str, Any]) -> tuple[Cells, set[tuple[str, str]]]:
+    """Return the cells of today's settings and rows, and which families have one of other rows.
+
+    Args:
+        presets: By split and family, the settings of today.
+    """
     measured: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    stale = set()
     for name, split in SPLITS.items():
+        carved = digest(cache() / "splits" / name)
         for model in _families(split):
             seeds = [
                 json.loads(path.read_text(encoding="utf-8"))
                 for path in (_path(name, model, seed) for seed in _seeds(model))
                 if path.exists()
             ]
-            preset = presets.get(name, {}).get(model, {})
-            if seeds := [each for each in seeds if each["preset"] == preset]:
+            if any(carved not in (None, each["split"]) for each in seeds):
+                stale.add((name, model))
+            cell = {"preset": presets.get(name, {}).get(model, {})}
+            cell |= {} if carved is None else {"split": carved}
+            if seeds := [each for each in seeds if _holds(each, cell)]:
                 measured.setdefault(name, {})[model] = seeds
+    return measured, stale
+
+
+def _page(presets: dict[str, Any]) -> None:
+    measured, stale = cells_of_today(presets)
     quality_page.write(
         ROOT / "docs" / "quality.md",
         measured,
+        stale,
         {name: _families(split) for name, split in SPLITS.items()},
         presets,
         PRESETS.read_text(encoding="utf-8"),
@@ -181,7 +198,10 @@ def _page(presets: dict[str, Any]) -> None:
 def _usable(path: Path, cell: dict[str, Any]) -> bool:
     if not path.exists():
         return False
-    found = json.loads(path.read_text(encoding="utf-8"))
+    return _holds(json.loads(path.read_text(encoding="utf-8")), cell)
+
+
+def _holds(found: dict[str, Any], cell: dict[str, Any]) -> bool:
     return all(found[key] == value for key, value in cell.items())
 
 

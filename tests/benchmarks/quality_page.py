@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ Cells = Mapping[str, Mapping[str, Sequence[dict[str, Any]]]]
 def write(
     page: Path,
     cells: Cells,
+    stale: Container[tuple[str, str]],
     families: Mapping[str, Sequence[str]],
     presets: Mapping[str, Mapping[str, Mapping[str, Any]]],
     shown: str,
@@ -33,6 +34,7 @@ def write(
     Args:
         page: With both marks.
         cells: By split and family, the results of its seeds, all with the settings of today.
+        stale: Splits and families that were measured here on other rows: none keeps its row.
         families: By split, those of the registry that are to be measured.
         presets: By split and family, the settings of today.
         shown: The presets as a text.
@@ -41,7 +43,14 @@ def write(
     before, after = text.split(START)[0], text.split(END)[1]
     measured = {table.name: table for table in tables(text)}
     parts = [
-        _part(name, cells.get(name, {}), families[name], presets.get(name, {}), measured.get(name))
+        _part(
+            name,
+            cells.get(name, {}),
+            stale,
+            families[name],
+            presets.get(name, {}),
+            measured.get(name),
+        )
         for name in SPLITS
     ]
     body = "\n\n".join([*parts, f"### Presets\n\n```toml\n{shown.strip()}\n```"])
@@ -51,6 +60,7 @@ def write(
 def _part(
     name: str,
     cells: Mapping[str, Sequence[dict[str, Any]]],
+    stale: Container[tuple[str, str]],
     families: Sequence[str],
     presets: Mapping[str, Mapping[str, Any]],
     before: Table | None,
@@ -63,7 +73,8 @@ def _part(
         stay = {
             family: row
             for family, row in before.rows.items()
-            if row["settings"] == _settings(presets.get(family, {}))
+            if (name, family) not in stale
+            and row["settings"] == _settings(presets.get(family, {}))
             and (len(cells.get(family, ())), _date(cells.get(family, ())))
             < (int(row["seeds"]), row["on"])
         }

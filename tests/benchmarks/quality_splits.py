@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import data
+from recjobs.files import file_sha256, read_json, write_json
 
 Rows = npt.NDArray[np.bool_]
 _SEED = 20_261
+#: Raised with every change to what a `Split.carve` holds out: splits are then carved again.
+_CARVING = 1
+_DONE = "split.json"  # written last
 _DAY = 86_400
 
 
@@ -52,22 +58,30 @@ class Split:
 
 
 def files(name: str, cache: Path) -> Path:
-    """Return the folder of a split's files, which are written where they are missing."""
-    folder = cache / "splits" / name
-    if not (folder / "done").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        split = SPLITS[name]
+    """Return the folder of a split's files, carved where they are missing or of other data."""
+    folder, split = cache / "splits" / name, SPLITS[name]
+    items = data.DATA / split.folder / "items.parquet"
+    sources = [data.rows_file(split.folder), *([items] if "--items" in split.words else [])]
+    made_of = {"carving": _CARVING, "sources": [file_sha256(path) for path in sources]}
+    if {key: _done(folder).get(key) for key in made_of} != made_of:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         split.carve(data.table(split.folder), folder)
-        items = data.DATA / split.folder / "items.parquet"
-        if "--items" in split.words:
+        if items in sources:
             pq.write_table(pq.read_table(items), folder / "items.parquet")
-        (folder / "done").write_text(_digest(folder))
+        write_json(folder / _DONE, made_of | {"digest": _digest(folder)})
     return folder
 
 
-def digest(folder: Path) -> str:
-    """Return what tells this version of the split's files from another."""
-    return (folder / "done").read_text()
+def digest(folder: Path) -> str | None:
+    """Return what tells this version of the split's files from another; None without files."""
+    return _done(folder).get("digest")
+
+
+def _done(folder: Path) -> dict[str, Any]:
+    """Return what the split was made of, and its digest; nothing where it is not there."""
+    done: dict[str, Any] = read_json(folder / _DONE) if (folder / _DONE).exists() else {}
+    return done
 
 
 def last_of_each(rows: pa.Table, folder: Path) -> None:

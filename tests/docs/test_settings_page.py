@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from recjobs.config import Settings
+from recjobs.config import Settings, load_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -35,6 +35,15 @@ def _settings(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[t
 
 def test_every_setting_is_listed_and_nothing_else() -> None:
     assert set(_documented()) == {key for key, _ in _settings()}
+
+
+def test_no_setting_is_called_required_that_has_a_default(tmp_path: Path) -> None:
+    path = tmp_path / "shop.toml"
+    path.write_text('[source]\ntable = "clicks"\n', encoding="utf-8")
+    assert load_settings(path, {}).job.name == "shop"
+    documented = _documented()
+    assert documented["job.name"] == "the file's stem"
+    assert [key for key, shown in documented.items() if "required" in shown] == []
 
 
 def test_the_defaults_are_true() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import shop as shops
+from recjobs import commands
 from recjobs.cli import main
 from shop import Shop
 
@@ -141,6 +142,19 @@ def test_exit_codes_follow_the_error_tree(
     monkeypatch.delenv("SHOP_TARGET_DSN")
     assert main(["status"]) == 2
     assert "SHOP_TARGET_DSN" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_says_what_resumes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "run", interrupted)
+    assert main(["run"]) == 130
+    assert capsys.readouterr().err == "stopped; the same command resumes\n"
+    assert main(["run", "--fresh"]) == 130  # which would begin anew
+    assert capsys.readouterr().err == "stopped; the same command without --fresh resumes\n"
 
 
 def test_wrong_arguments_exit_as_wrong_settings_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,10 +75,10 @@ def test_a_load_is_one_copy_of_exactly_the_rows(
     monkeypatch.setattr(db, "execute", counted)
     monkeypatch.setattr("recjobs.copy_binary.encode", weighed)
     with db.connect(database) as connection:
-        partitions.create(connection, "recs", 1)
+        partitions.create(connection, "recs", 1, "digest")
         assert partitions.load(connection, "recs", 1, lists(tmp_path, users))
         partitions.complete(connection, "recs", 1, users)
-    assert len(statements) == 11  # for any number of users; the COPY is one more
+    assert len(statements) == 12  # for any number of users; the COPY is one more
     assert len(sent) == -(-users // partitions.BATCH_ROWS)
     # Their number; two ids; no reason, no features; four arrays of two entries, "ials" in one.
     row = 2 + 2 * (4 + 8) + 2 * 4 + 4 * (4 + 20) + 2 * ((4 + 8) + (4 + 4) + (4 + 4)) + (4 + 8) + 4

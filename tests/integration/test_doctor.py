@@ -143,7 +143,23 @@ def test_a_variable_that_is_not_set(shop: str, examined: Examine) -> None:
         ("", {"source": {"rating": ""}, "feedback": {"kind": "explicit"}}, "feedback.ratings",
          "fail", "source.rating is not set", "set source.rating"),
         ("", {"feedback": {"positive_at": 8}}, "feedback.ratings", "fail",
-         "reach from 1 to 5: nothing would be a positive", "set feedback.positive_at to 5 or less"),
+         "no rating is above 5: nothing would be a positive", "set feedback.positive_at to 5 or"),
+        ("", {"source": {"event": "kind"}, "feedback": {"event_weights": {"buy": 5}}},
+         "feedback.events", "warn", "table ratings has view too, without a weight",
+         "leave the rest"),
+        ("", {"model": {"params": {"embedding_dims": 3}}}, "settings", "fail",
+         "model.params.embedding_dims: mf has no such", "as the message says"),
+        ("", {"model": {"name": "mff"}}, "settings", "fail", "model.name: there is no model 'mff'",
+         "as the message says"),
+        ("", {"evaluate": {"baselines": ["poplar"]}}, "settings", "fail",
+         "evaluate.baselines: there is no model 'poplar'; did you mean 'popular'?",
+         "as the message says"),
+        ("", {"rerank": {"calibration": 0.5}}, "settings", "fail",
+         "name their columns in source.items.categories", "as the message says"),
+        ("", {"score": {"similar_users": 5}, "model": {"name": "ease"}}, "settings", "fail",
+         "score.similar_users: expected a model with vectors", "as the message says"),
+        ("", {"schedule": {"cron": "61 * * * *"}}, "schedule.cron", "fail",
+         "Airflow would not take '61 * * * *'", "such as \"30 2 * * *\""),
         ("", {"artifacts": {"root": "nostore://bucket"}}, "artifacts", "fail",
          "can't be opened", "install the fsspec package"),
         ("alter role {role} in database {name} set statement_timeout = '45s'", {},
@@ -162,6 +178,49 @@ def test_each_defect_is_found_with_its_mend(
     assert troubles(found) == {name: status, "target.migrations": "warn"}
     assert message in found[name].message
     assert mend in found[name].mend
+
+
+@pytest.mark.parametrize(
+    ("change", "settings"),
+    [
+        # Event types say what is a positive: no rating has to.
+        ("", {"source": {"event": "kind"},
+              "feedback": {"event_weights": {"buy": 5, "view": 1}, "positive_at": 8}}),
+        # What comes first in the table is not all there is.
+        ("update ratings set stars = 1; insert into ratings select user_id, item_id, ts, 1, kind "
+         "from ratings, generate_series(1, 20); insert into ratings values (1, 1, now(), 5, 'buy')",
+         {"feedback": {"positive_at": 5}}),
+        # A night compares in the precision of a real.
+        ("update ratings set stars = 4.1", {"feedback": {"positive_at": 4.1}}),
+        ("update ratings set stars = null", {"feedback": {"positive_at": 4}}),
+        ("", {"schedule": {"cron": "@quarterly"}}),
+    ],
+)  # fmt: skip
+def test_what_a_night_can_do_is_no_defect(
+    database: str, examined: Examine, change: str, settings: dict[str, Any]
+) -> None:
+    run(database, SHOP)
+    if change:
+        run(database, change)
+    assert troubles(examined(database, **settings)) == {"target.migrations": "warn"}
+
+
+def test_ratings_of_which_none_is_a_positive_but_what_is_no_number(
+    database: str, examined: Examine
+) -> None:
+    run(database, SHOP, "update ratings set stars = 'nan' where stars = 5")
+    found = examined(database, feedback={"positive_at": 5})
+    assert troubles(found) == {"feedback.ratings": "fail", "target.migrations": "warn"}
+
+
+def test_a_schema_of_an_application(database: str, examined: Examine) -> None:
+    run(database, SHOP, "create schema app", "create table app.item (id int)")
+    found = examined(database, job={"name": "shop", "schema": "app"})
+    assert troubles(found) == {"target.rights": "fail"}
+    assert found["target.rights"].message == "schema app holds tables that are none of ours"
+    run(database, "drop table app.item")
+    found = examined(database, job={"name": "shop", "schema": "app"})
+    assert troubles(found) == {"target.migrations": "warn"}  # an empty one can be the job's
 
 
 @pytest.mark.parametrize("partitioned", [False, True])

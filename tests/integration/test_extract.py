@@ -276,10 +276,18 @@ def test_ratings_that_no_float_holds_become_not_finite(database: str, tmp_path: 
     run(
         database,
         "create table log (user_id int, item_id int, ts date, r numeric)",
-        "insert into log values (1, 1, '2016-01-01', 'NaN'), (1, 2, '2016-01-01', 1e300)",
+        "insert into log values (1, 1, '2016-01-01', 'NaN'), (1, 2, '2016-01-01', 1e300),"
+        " (1, 3, '2016-01-01', 1e400), (1, 4, '2016-01-01', -1e400), (1, 5, '2016-01-01', 1e-400),"
+        " (1, 6, '2016-01-01', -4.5), (1, 7, '2016-01-01', null)",
+        "create table movies (item_id int, price numeric)",
+        "insert into movies values (1, 1e400), (2, 'NaN'), (3, 1e-400), (4, 9.5)",
     )
-    out = snapshot(database, tmp_path, SourceSettings(table="log", rating="r"))
-    assert [str(row["rating"]) for row in rows_of(out)] == ["nan", "inf"]
+    items = {"table": "movies", "numbers": ["price"]}
+    out = snapshot(database, tmp_path, SourceSettings(table="log", rating="r", items=items))  # type: ignore[arg-type]
+    ratings = [str(row["rating"]) for row in rows_of(out)]
+    assert ratings == ["nan", "inf", "inf", "-inf", "0.0", "-4.5", "None"]
+    prices = [row["numbers"][0]["value"] for row in rows_of(out, "items")]
+    assert prices == [None, None, 0.0, 9.5]
 
 
 @pytest.mark.parametrize(
@@ -369,6 +377,12 @@ def test_an_item_or_user_twice_is_refused_by_name(shop: str, tmp_path: Path) -> 
 def test_a_users_table_without_anyone_stops(shop: str, tmp_path: Path) -> None:
     run(shop, "truncate people")
     with pytest.raises(DataError, match=r"source.users: none of its 0 rows"):
+        snapshot(shop, tmp_path, RATINGS)
+
+
+def test_an_items_table_without_a_row_stops(shop: str, tmp_path: Path) -> None:
+    run(shop, "truncate movies")
+    with pytest.raises(DataError, match=r"source.items: expected a row for each item.*none"):
         snapshot(shop, tmp_path, RATINGS)
 
 
@@ -593,6 +607,23 @@ def test_the_snapshots_features_are_those_of_the_index(database: str, tmp_path: 
     assert len(loaded.user_features) == 0
     assert loaded.segments.names == ("light",)
     assert loaded.segments.code.tolist() == [0, -1]
+
+
+def test_citext_is_text_wherever_the_extension_is(database: str, tmp_path: Path) -> None:
+    run(
+        database,
+        "create schema extensions",
+        "create extension citext schema extensions",
+        "create domain name as extensions.citext",
+        "create table films (item_id int, title extensions.citext, genres name)",
+        "insert into films values (1, 'Alien', 'Horror|Sci-Fi')",
+        "create table seen (user_id int, item_id int, ts timestamptz)",
+        "insert into seen values (10, 1, '2016-02-01')",
+    )
+    items = {"table": "films", "text": ["title"], "categories": ["genres"]}
+    out = snapshot(database, tmp_path, SourceSettings(table="seen", items=items))  # type: ignore[arg-type]
+    [film] = rows_of(out, "items")
+    assert (film["text"], film["categories"]) == ("Alien", ["genres=Horror", "genres=Sci-Fi"])
 
 
 @pytest.mark.parametrize(

@@ -111,14 +111,18 @@ def test_a_server_that_gives_one_session_is_read_by_it(
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["first half", "second half"])
-def test_what_fails_in_either_half_fails_the_reading(log: str, tmp_path: Path, place: int) -> None:
+def test_what_fails_in_either_half_fails_the_reading(
+    log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    inverse = sql.SQL('(1 / "s"."stars")::float8')
+    monkeypatch.setattr(queries, "_rating", lambda relation, name: inverse)
     fill = ["insert into scored select user_id, item_id, ts, 1 from log"]
-    fill.insert(place, "insert into scored values (1, 'a', '2016-10-01', 1e400)")  # no float8
-    run(log, "create table scored (user_id bigint, item_id text, ts timestamptz, stars numeric)",
+    fill.insert(place, "insert into scored values (1, 'a', '2016-10-01', 0)")
+    run(log, "create table scored (user_id bigint, item_id text, ts timestamptz, stars integer)",
         *fill, "analyze scored")  # fmt: skip
     source = SourceSettings(table="scored", rating="stars")
     assert len(halves(log, source)) == 2
-    with pytest.raises(DataError, match="out of range"):
+    with pytest.raises(DataError, match="division by zero"):
         extract(source, AS_OF, StageOutput(tmp_path), dsn=log)
 
 

@@ -254,6 +254,19 @@ def test_rows_that_are_changed_are_noticed_when_everything_is_read(
     assert out.summary["parts"]["changed_days"] == ["2016-10-01"]
 
 
+def test_what_a_night_finds_changed_is_found_again_where_it_failed(job: Job) -> None:
+    job.execute("create table movies (item_id bigint); insert into movies values (1), (2)")
+    items = {"table": "movies"}
+    source = job.source.model_copy(update={"items": job.source.items.model_validate(items)})
+    job.night(9, source=source)
+    job.execute("update log set stars = 17 where ts < '2016-10-02'; insert into movies values (1)")
+    with pytest.raises(DataError, match="several rows"):
+        job.night(10, source=source, fresh=True)
+    job.execute("truncate movies; insert into movies values (1), (2)")
+    again = job.night(10, source=source, fresh=True)
+    assert again.summary["parts"]["changed_days"] == ["2016-10-01"]
+
+
 def test_a_fresh_run_of_an_older_night_mends_what_it_has_read(job: Job) -> None:
     job.night(9)
     job.execute("update log set stars = 17")

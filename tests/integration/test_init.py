@@ -181,7 +181,8 @@ def test_names_that_need_quotes_and_times_without_a_zone(
     assert "CHECK: timestamp says no time zone" in text
     assert (source.items.table, source.items.available) == ("public.Songs", "is_available")
     assert source.items.title == "songTitle"
-    assert "would add nothing" in text  # the table of accounts
+    assert (source.users.table, source.users.user_id) == ("public.Accounts", "username")
+    assert "CHECK banned: to leave such users out, name an SQL file" in flat(text)
     assert 'set "none", or "30d"' in text  # songs are played again
 
 
@@ -195,6 +196,73 @@ def test_the_best_of_several(database: str) -> None:
     text = propose(database)
     assert 'table = "movielens.ratings"' in text
     assert "movielens.tags: could hold interactions too, but fits less well (" in flat(text)
+
+
+def test_a_table_of_users_that_says_nothing_of_use(database: str) -> None:
+    run(database, PLAYS + 'alter table "Accounts" drop column banned')
+    text = propose(database)
+    assert "would add nothing" in flat(text)
+    assert "source.users" not in tomllib.loads(text)
+
+
+OLD_AND_NEW = """
+    create table old (
+        n serial, user_id int, item_id int, at timestamptz, stars numeric(2, 1), kind text);
+    insert into old (user_id, item_id, at, stars, kind)
+        select n % 90, n % 40, timestamptz '2026-01-01' + n * interval '1 min',
+            case when n <= 10000 then 1 + n % 3 else 1 + n % 5 end,
+            case when n > 10000 and n % 2 = 0 then 'purchase' else 'view' end
+        from generate_series(1, 16000) n;
+    create schema app;
+"""
+
+
+def test_what_only_later_rows_hold_counts(database: str) -> None:
+    run(
+        database,
+        f"{OLD_AND_NEW} create table app.clicks as select user_id, item_id, at, kind from old;"
+        "create schema votes; "
+        "create table votes.ratings as select user_id, item_id, at, stars from old;"
+        "insert into votes.ratings select 1, n, now(), 'nan' from generate_series(1, 2) n",
+    )
+    text = propose(database, schema="app")
+    settings = tomllib.loads(text)
+    assert settings["feedback"]["event_weights"] == {"view": 1, "purchase": 5}
+    assert "# 2 types\n" in text
+    settings = tomllib.loads(propose(database, schema="votes"))
+    assert settings["feedback"]["positive_at"] == 4
+    assert settings["validate"] == {"rating_min": 1, "rating_max": 5}
+
+
+def test_a_real_is_written_as_it_reads(database: str) -> None:
+    run(
+        database,
+        f"{OLD_AND_NEW} create table app.ratings as "
+        "select user_id, item_id, at, (stars + 0.1)::real as stars from old",
+    )
+    settings = tomllib.loads(propose(database, schema="app"))
+    assert settings["feedback"]["positive_at"] == 4.1
+    assert settings["validate"] == {"rating_min": 1.1, "rating_max": 5.1}
+
+
+def test_what_is_of_the_first_rows_alone_says_so(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recjobs.source.questions.PATIENCE_SECONDS", 2)
+    slow = "case when n > 10000 then pg_sleep(5)::text else '' end"
+    run(
+        database,
+        f"{OLD_AND_NEW} create view app.clicks as "
+        f"select user_id, item_id, at, kind || ({slow}) as kind from old order by n;"
+        "create schema votes; create view votes.ratings as "
+        f"select user_id, item_id, at, stars + length({slow}) as stars from old order by n",
+    )
+    text = propose(database, schema="app")
+    assert tomllib.loads(text)["feedback"]["event_weights"] == {"view": 1}
+    assert "# 1 types. CHECK: of the first rows alone\n" in text
+    text = propose(database, schema="votes")
+    assert "upper quarter of 1 to 3. CHECK: of the first rows alone\n" in text
+    assert tomllib.loads(text)["feedback"]["positive_at"] == 3
 
 
 def test_one_schema_alone(database: str) -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import shop as shops
-from recjobs import pipeline, publish, runs, stages, version
+from recjobs import pipeline, publish, records, runs, stages, version
 from recjobs.dataset import Interactions
 from recjobs.errors import CheckFailedError, ConfigError, GateError, LeaseHeldError
 from recjobs.files import read_json
@@ -352,6 +352,49 @@ def test_nobody_eligible_is_not_published(shop: Shop) -> None:
     assert served(shop) == before
 
 
+def test_an_item_that_was_deleted_from_the_catalogue_is_recommended_no_more(shop: Shop) -> None:
+    text = shop.config.read_text()
+    shop.execute("alter table app.items add ok boolean default true")
+    popular = "select item_id from app.clicks group by 1 order by count(*) desc limit 20"
+    shop.execute(f"delete from app.items where item_id in ({popular})")
+    run = pipeline.run_night(shop.settings, night(24))
+    shown = "select count(*) from recs.recommendations where item_id not in"
+    assert shop.execute(f"{shown} (select item_id from app.items)") > [(0,)]  # it only describes
+    for availability in ('available = "ok"', 'available_sql = "ok"'):
+        shop.config.write_text(text.replace('title = "title"', f'title = "title"\n{availability}'))
+        later = pipeline.run_night(shop.settings, night(25), fresh=True)
+        assert later.run_id > run.run_id
+        assert {row[5] for row in served(shop)} == {later.run_id}
+        assert shop.execute(f"{shown} (select item_id from app.items)") == [(0,)]
+
+
+def test_a_users_table_that_lost_its_rows_is_not_published(shop: Shop) -> None:
+    shop.execute("create table app.users as select distinct user_id from app.clicks")
+    users = '[source.users]\ntable = "app.users"\n[target]'
+    shop.config.write_text(shop.config.read_text().replace("[target]", users))
+    pipeline.run_night(shop.settings, night(24))
+    before = served(shop)
+    shop.execute("delete from app.users where user_id > 1")
+    with pytest.raises(
+        CheckFailedError, match=r"check.lost_lists: 1 lists, against 240 of the ref"
+    ):
+        pipeline.run_night(shop.settings, night(25))
+    assert served(shop) == before
+    failed = run_folder(RunStore.of(shop.settings).latest(1)[0])
+    assert "lost_lists" in failed.path("report", "report.html").read_text()
+
+
+def test_damaged_lists_of_the_live_run_stop_no_night(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = pipeline.run_night(shop.settings, night(24))
+    run_folder(first).path("score", "lists.parquet").unlink()
+    second = pipeline.run_night(shop.settings, night(25))
+    assert (second.status, second.reference_run_id) == ("stored", None)
+    assert {row[5] for row in served(shop)} == {second.run_id}
+    assert f"run {first.run_id} can't be read any more" in caplog.text
+
+
 def test_two_jobs_in_one_artifact_folder_keep_apart(shop: Shop) -> None:
     first = pipeline.run_night(shop.settings, night(24))
     other = shop.settings.with_overrides({"job.schema": "other", "score.n": 5})
@@ -389,6 +432,66 @@ def test_a_promotion_waits_for_the_lease_and_can_go_on(shop: Shop) -> None:
     with pytest.raises(ConfigError, match="stage train has not finished"):
         promote(shop.settings, held.run_id, why="a drill", by="me")
     assert store.get(held.run_id).status == "held"
+
+
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [("settings", "other settings"), ("code", r"this is 9\.9\.9"), ("pin", "pinned by me")],
+)
+def test_a_promotion_that_is_refused_overrules_no_gate(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, cause: str, message: str
+) -> None:
+    settings, store = shop.settings, RunStore.of(shop.settings)
+    pipeline.run_night(settings, night(23))
+    pipeline.run_night(settings, night(24))
+    poison(shop, night(21))
+    with pytest.raises(GateError):
+        pipeline.run_night(settings, night(25))
+    held = store.latest(1)[0]
+    if cause == "pin":
+        publish.rollback(settings.target.resolve(), settings, pin=True, by="me", why="a drill")
+    with monkeypatch.context() as other:
+        if cause == "code":
+            other.setattr(version, "code_version", lambda: "9.9.9+later")
+        changed = {"gate.min_users": 50} if cause == "settings" else {}
+        with pytest.raises(ConfigError, match=message):
+            promote(settings.with_overrides(changed), held.run_id, why="a drill", by="me")
+    assert store.get(held.run_id) == held
+    with pytest.raises(GateError, match="is held"):
+        pipeline.run_night(settings, night(25))
+
+
+def test_a_retry_that_goes_well_leaves_no_error(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, store = pipeline.begin(shop.settings, night(24)), RunStore.of(shop.settings)
+    *before, last = pipeline.STAGES[: pipeline.STAGES.index("report")]
+    for stage in before:
+        pipeline.run_stage(shop.settings, run.run_id, stage)
+    with monkeypatch.context() as broken:
+        broken.setitem(records.RECORD, last, lambda *_: 1 / 0)  # committed, and not recorded
+        with pytest.raises(ZeroDivisionError):
+            pipeline.run_stage(shop.settings, run.run_id, last)
+    assert store.get(run.run_id).error == "ZeroDivisionError: division by zero"
+    assert pipeline.run_stage(shop.settings, run.run_id, last) == "reused"
+    ended = store.get(run.run_id)
+    assert (ended.status, ended.error) == ("stored", None)
+
+
+def test_a_schedulers_time_limit_is_recorded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    class TaskTimeout(BaseException):
+        """As Airflow's: no Exception."""
+
+    def slow(*_: object) -> None:
+        raise TaskTimeout("7200 s")
+
+    run = pipeline.begin(shop.settings, night(24))
+    monkeypatch.setitem(stages.WORK, "extract", slow)
+    with pytest.raises(TaskTimeout):
+        pipeline.run_stage(shop.settings, run.run_id, "extract")
+    failed = RunStore.of(shop.settings).get(run.run_id)
+    assert (failed.status, failed.stage) == ("failed", "extract")
+    assert failed.error == "TaskTimeout: 7200 s"
 
 
 def test_a_defect_is_recorded_without_the_password(
@@ -498,21 +601,48 @@ def test_the_champion_is_re_ranked_as_tonights_lists_are(
     assert abs(apart) < abs(cost) / 2
 
 
+def test_a_live_model_that_this_code_does_not_know_stops_no_night(shop: Shop) -> None:
+    pipeline.run_night(shop.settings, night(24))
+    shop.execute("update recs.run set model = 'brand_new'")
+    second = pipeline.run_night(shop.settings, night(25))
+    assert (second.status, second.champion_run_id) == ("stored", None)
+    page = run_folder(second).path("report", "report.html").read_text()
+    assert "be read any more: " in page
+
+
 def test_a_backlog_of_old_files_goes_night_by_night(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "_PRUNED", 2)
-    settings = shop.settings.with_overrides({"artifacts.keep_runs": 3, "publish.attached": 1})
+    settings = shop.settings.with_overrides({"artifacts.keep_runs": 3, "publish.attached": 2})
     older = [pipeline.run_night(settings, night(day)) for day in (23, 20, 21)]
-    settings = shop.settings.with_overrides({"artifacts.keep_runs": 1, "publish.attached": 1})
+    settings = shop.settings.with_overrides({"artifacts.keep_runs": 1, "publish.attached": 2})
     newer = [pipeline.run_night(settings, night(day)) for day in (24, 25, 26)]
-    assert not any(run_folder(run).finished("extract") for run in (*older, *newer[:-1]))
-    found = shop.execute("select run_id from recs.run where files_removed_at is null")
-    assert found == [(newer[-1].run_id,)]
+    assert not any(run_folder(run).finished("extract") for run in (*older, newer[0]))
+    found = shop.execute("select run_id from recs.run where files_removed_at is null order by 1")
+    assert found == [(run.run_id,) for run in newer[1:]]
+
+
+def test_runs_that_had_to_wait_push_nobodys_files_out(shop: Shop) -> None:
+    settings = shop.settings.with_overrides({"artifacts.keep_runs": 2})
+    dry = pipeline.run_night(settings, night(23), dry_run=True)
+    working = pipeline.begin(settings, night(24))
+    for fresh in (True, True, False):
+        with pytest.raises(LeaseHeldError):
+            pipeline.begin(settings, night(26), fresh=fresh)
+    # The plain one is found again by the same command; nobody would find the fresh ones.
+    rows = shop.execute("select as_of, fresh from recs.run where timings = '{}'")
+    assert sorted(rows) == [(night(24), False), (night(26), False)]
+    pipeline.run_stages(settings, working.run_id)
+    assert run_folder(dry).finished("train")
+
+    pipeline.run_night(settings.with_overrides({"artifacts.keep_runs": 1}), night(25))
+    with pytest.raises(ConfigError, match=r"removed to make room.*again with --fresh"):
+        promote(settings, dry.run_id, why="a drill", by="me")
 
 
 def test_a_backfill_keeps_its_own_files_however_many_came_after(shop: Shop) -> None:
-    settings = shop.settings.with_overrides({"artifacts.keep_runs": 1, "publish.attached": 1})
+    settings = shop.settings.with_overrides({"artifacts.keep_runs": 1, "publish.attached": 2})
     store = RunStore.of(settings)
     waiting = pipeline.begin(settings, night(22))
     store.release(waiting.run_id)
@@ -532,6 +662,17 @@ def test_fresh_reads_again_what_earlier_nights_have_kept(shop: Shop) -> None:
     log = pq.read_table(run_folder(again).path("extract", "interactions.parquet"))
     early = log.filter(pc.less(log["ts"], pa.scalar(night(2), log["ts"].type)))
     assert set(early["item_id"].to_pylist()) == {1000}
+
+
+def test_what_a_late_stage_would_refuse_is_refused_before_the_first(shop: Shop) -> None:
+    wrong = {
+        "evaluate.baselines": (["popular", "poplar"], "did you mean 'popular'"),
+        "rerank.calibration": (0.5, "name their columns in source.items.categories"),
+    }
+    for key, (value, message) in wrong.items():
+        with pytest.raises(ConfigError, match=message):
+            pipeline.begin(shop.settings, night(24), overrides={key: value})
+    assert shop.execute("select count(*) from recs.run") == [(0,)]
 
 
 def test_similar_users_are_published_where_a_job_asks_for_them(

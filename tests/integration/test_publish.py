@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import pytest
 
 from published import IDS, MARGIN, Job, N
 from recjobs import lease, live, partitions, pointer, publish
+from recjobs.artifacts import RunFolder
 from recjobs.columns import ID_TYPES, IdType
 from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
+from recjobs.runs import Run
 
 
 @pytest.fixture
@@ -80,6 +84,16 @@ def test_an_unseen_user_gets_the_popular_items(job: Job) -> None:
     rows = job.rows(f"select {columns} from recs.recommend(%s, 2)", -1)
     assert rows == [(k, job.item(run, 89 + k), "popular", None, None) for k in (1, 2)]
     assert job.rows("select * from recs.recommendations where user_id = -1") == []
+
+
+def test_a_text_id_is_looked_up_whatever_its_collation(each_database: str, tmp_path: Path) -> None:
+    job = Job(each_database, tmp_path, user_type="text").migrated()
+    job.night(1)
+    job.rows('create table public.people (id text collate "POSIX")')
+    for number in (4, 9):  # the ninth has no list
+        job.rows("insert into public.people values (%s)", job.user(number))
+    found = job.rows("select p.id from public.people as p, recs.recommend(p.id)")
+    assert found == [(job.user(4),)] * N
 
 
 def test_a_larger_n_gives_all_there_is_and_a_silly_one_nothing(job: Job) -> None:
@@ -195,10 +209,7 @@ def _plan(job: Job, text: str) -> list[dict[str, Any]]:
     return walk(plan[0]["Plan"])
 
 
-def test_readers_never_see_a_mixed_a_partial_or_an_empty_list(
-    job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pointer, "SETTLE_SECONDS", (0.1, 60.0))
+def test_readers_never_see_a_mixed_a_partial_or_an_empty_list(job: Job) -> None:
     first = job.night(0)
     bad: list[Any] = []
     reads: list[int] = []
@@ -251,8 +262,16 @@ def test_readers_never_see_a_mixed_a_partial_or_an_empty_list(
     assert min(reads) > 20
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait no minute for a reader that does not end."""
+    monkeypatch.setattr(pointer, "SETTLE_SECONDS", (0.1, 0.3))
+
+
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
-def test_a_transaction_open_across_a_flip_keeps_whole_lists(job: Job, level: str) -> None:
+def test_a_transaction_open_across_a_flip_keeps_whole_lists(
+    job: Job, level: str, impatient: None
+) -> None:
     first = job.night(1)
     connection = psycopg2.connect(job.dsn)
     connection.set_session(isolation_level=level)
@@ -262,21 +281,50 @@ def test_a_transaction_open_across_a_flip_keeps_whole_lists(job: Job, level: str
     with connection.cursor() as cursor:
         cursor.execute(text, (job.user(4),))
         assert cursor.fetchall() == [(first.run_id, N)]
-        second = job.night(2)
+        second = job.open(2)
+        job.publish(second, publish={"attached": 2})  # the least: what was live has readers still
         cursor.execute(text, (job.user(4),))
         seen = first if level == "REPEATABLE READ" else second
         assert cursor.fetchall() == [(seen.run_id, N)]
     connection.close()
 
 
-def test_a_publish_waits_for_no_analyst(job: Job) -> None:
+def test_a_prepared_statement_of_an_open_transaction_is_waited_for(job: Job) -> None:
+    """It takes a new snapshot each time, and hears of no new partition under the locks it has."""
+    first = job.night(1)
+    where = pointer.Job(job.dsn, job.schema, lock_timeout_ms=100)
+    with closing(psycopg2.connect(job.dsn)) as app, app.cursor() as cursor:
+        cursor.execute(
+            "prepare listed (bigint) as select run_id from recs.recommendations where user_id = $1"
+        )
+
+        def listed(user: int) -> set[tuple[int]]:
+            cursor.execute("execute listed (%s)", (job.user(user),))
+            return set(cursor.fetchall())
+
+        assert listed(4) == {(first.run_id,)}
+        publishing = threading.Thread(target=lambda: job.night(2))
+        publishing.start()
+        until = time.monotonic() + 3.0
+        while time.monotonic() < until:
+            assert listed(5) == {(first.run_id,)}
+        assert publishing.is_alive()
+        pointer.locked(where, lambda _: None)  # whoever else moves lists need not wait
+        app.commit()
+        publishing.join()
+        assert listed(4) == {(job.live(),)} != {(first.run_id,)}
+
+
+def test_a_publish_that_waits_no_longer_names_the_readers_it_left(
+    job: Job, impatient: None
+) -> None:
     job.night(1)
-    analyst = psycopg2.connect(job.dsn)
-    with analyst.cursor() as cursor:
+    with closing(psycopg2.connect(job.dsn)) as analyst, analyst.cursor() as cursor:
         cursor.execute("select count(*) from recs.recommendations")
-        run = job.night(2)
+        run = job.open(2)
+        (warning,) = job.publish(run)["warnings"]
+        assert f"(process {analyst.info.backend_pid})" in warning
         assert job.live() == run.run_id
-    analyst.close()
 
 
 def test_grants_and_dependent_views_survive_a_flip(job: Job) -> None:
@@ -350,6 +398,40 @@ def test_a_killed_publish_ends_as_if_it_had_not_been_killed(
         (first.run_id, False),
         (run.run_id, True),
     ]
+
+
+class Repaired(Job):
+    """The same job after its source was mended: other items for the same users."""
+
+    def item(self, run: Run, place: int) -> Any:
+        """Return another item."""
+        return super().item(run, place) + 50
+
+
+@pytest.mark.parametrize("step", ["complete", "settle"])
+def test_lists_of_an_earlier_attempt_are_not_published(
+    database: str, tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(database, tmp_path).migrated()
+    first, run = job.night(1), job.open(2)
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(partitions if step == "complete" else pointer, step, killed)
+        with pytest.raises(Killed):
+            job.publish(run)
+    job.rows(
+        "insert into recs.similar_user_list values (%s, %s, '{}', '{}')", job.user(0), run.run_id
+    )
+    RunFolder(run.artifacts, run.run_id).remove()  # as with the disk of a container
+    again = Repaired(database, tmp_path)
+    assert again.publish(run)["live"]
+    lists = again.rows("select distinct item_ids from recs.top_n_list where run_id = 2")
+    assert lists == [([again.item(run, place) for place in range(N + MARGIN)],)]
+    assert job.partitions() == {"top_n_list": [f"top_n_list_{r.run_id}" for r in (first, run)]}
+    assert job.rows("select * from recs.similar_user_list") == []
 
 
 def test_without_the_lease_nothing_goes_live(job: Job) -> None:

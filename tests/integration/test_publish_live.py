@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from published import Job, day
@@ -124,22 +127,22 @@ def test_a_pin_stops_promotions_until_it_is_taken_off(job: Job) -> None:
 def test_a_pin_set_while_a_run_is_brought_back_is_not_overridden(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = (job.open(number) for number in (1, 2))
-    for run in (first, second):
-        job.publish(run)
+    first, between, last = (job.open(number) for number in (1, 2, 3))
+    for run in (first, between, last):
+        job.publish(run, publish={"attached": 2})
     settle = pointer.settle
 
-    def pinned_meanwhile(at: pointer.Job) -> None:
-        settle(at)
+    def pinned_meanwhile(at: pointer.Job) -> list[str]:
         job.rows("update recs.live set pinned = true, pinned_by = 'oncall'")
+        return settle(at)
 
     monkeypatch.setattr(pointer, "settle", pinned_meanwhile)
     with pytest.raises(ConfigError, match="pinned by oncall"):
         publish.promote(job.dsn, job.settings(), first, by="me", why="a drill")
     live = job.store.live()
     assert live is not None
-    assert live.run_id == second.run_id
-    assert job.store.pin() == {"run_id": second.run_id, "by": "oncall", "why": None}
+    assert live.run_id == last.run_id
+    assert job.store.pin() == {"run_id": last.run_id, "by": "oncall", "why": None}
 
 
 def test_nothing_to_roll_back_or_unpin_before_the_first_publish(job: Job) -> None:
@@ -210,18 +213,32 @@ def test_a_promoted_run_reads_as_it_was_stored(job: Job) -> None:
 def test_a_rollback_that_meets_a_publish_is_told_to_look_again(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job.night(1)
-    job.night(2)
+    for number in (1, 2, 3):
+        job.publish(job.open(number), publish={"attached": 2})
+    assert job.rollback() == 2
     settle = pointer.settle
 
-    def meanwhile(where: pointer.Job) -> None:
+    def meanwhile(where: pointer.Job) -> list[str]:
         monkeypatch.setattr(pointer, "settle", settle)
-        job.night(3)
+        job.night(4)
+        return []
 
     monkeypatch.setattr(pointer, "settle", meanwhile)
-    with pytest.raises(DatabaseError, match="run 3 went live while run 2"):
-        job.rollback()
-    assert job.live() == 3
+    with pytest.raises(DatabaseError, match="run 4 went live while run 2"):
+        job.rollback()  # to the first, out of the archive
+    assert job.live() == 4
+
+
+def test_a_rollback_to_lists_that_stayed_attached_waits_for_no_reader(job: Job) -> None:
+    job.night(1)
+    job.night(2)
+    with closing(psycopg2.connect(job.dsn)) as app, app.cursor() as cursor:
+        cursor.execute("select count(*) from recs.recommendations")
+        started = time.monotonic()
+        assert job.rollback() == 1
+        assert time.monotonic() - started < 10
+        cursor.execute("select distinct run_id from recs.recommendations")
+        assert cursor.fetchall() == [(1,)]
 
 
 def test_two_rollbacks_at_once_take_back_one_run(job: Job) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
 
 from published import Job, N
-from recjobs import retain, sweep
+from recjobs import live, partitions, pointer, retain, sweep
 from recjobs.pointer import Job as Where
 
 KEEP = {"publish": {"attached": 2, "archive_days": 90}}
@@ -26,6 +27,12 @@ def nights(job: Job, count: int) -> None:
     for number in range(1, count + 1):
         run = job.open(number)
         assert job.publish(run, **KEEP)["warnings"] == []
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait no minute for an analyst."""
+    monkeypatch.setattr(pointer, "SETTLE_SECONDS", (0.1, 0.3))
 
 
 @contextmanager
@@ -87,9 +94,52 @@ def test_what_is_too_old_is_dropped_and_its_run_stays(job: Job) -> None:
 
 
 def test_an_archive_of_no_days_keeps_nothing_but_what_is_attached(job: Job) -> None:
-    for number in range(1, 4):
-        job.publish(job.open(number), publish={"attached": 1, "archive_days": 0})
-    assert job.partitions() == {"top_n_list": ["top_n_list_3"]}
+    for number in range(1, 5):
+        job.publish(job.open(number), publish={"attached": 2, "archive_days": 0})
+    assert job.partitions() == {"top_n_list": ["top_n_list_3", "top_n_list_4"]}
+
+
+def test_what_goes_with_lists_that_were_never_published_goes_too(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, at_work = job.open(1), job.open(2)
+    for run in (left, at_work):
+        with monkeypatch.context() as broken:
+            broken.setattr(live, "publish", lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                job.publish(run)
+        job.store.release(run.run_id)
+    job.publish(job.open(3), **KEEP)
+
+    def kept() -> list[tuple[int, int]]:
+        return job.rows(
+            "select run_id, count(*) from (select run_id from recs.similar_list union all"
+            " select run_id from recs.popular_list union all select run_id from recs.unserved_user)"
+            " as kept group by 1 order by 1"
+        )
+
+    before = kept()
+    assert [run_id for run_id, _ in before] == [1, 2, 3]
+    job.rows("update recs.run set started_at = started_at - interval '100 days' where run_id <= 2")
+    with job.store.lease(at_work.run_id, "test:0", 600):
+        retain.retain(Where(job.dsn, job.schema), attached=2, archive_days=90)
+    assert kept() == before[1:]
+
+
+def test_a_rollback_does_not_wait_until_older_lists_are_copied(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights(job, 2)
+    copy = partitions.copy
+    taken_back: list[int] = []
+
+    def meanwhile(*args: Any) -> None:
+        copy(*args)
+        taken_back.append(job.rollback())
+
+    monkeypatch.setattr(partitions, "copy", meanwhile)
+    assert job.publish(job.open(3), **KEEP)["warnings"] == []
+    assert (taken_back, job.live()) == ([2], 2)
 
 
 def test_an_interrupted_detach_is_a_warning_and_the_next_night_ends_it(job: Job) -> None:
@@ -98,8 +148,9 @@ def test_an_interrupted_detach_is_a_warning_and_the_next_night_ends_it(job: Job)
     with analyst(job):
         summary = job.publish(third, publish={**KEEP["publish"], "lock_timeout_ms": 200})
         assert summary["live"]
-        assert len(summary["warnings"]) == 1
-        assert "removing table recs.top_n_list_1" in summary["warnings"][0]
+        assert len(summary["warnings"]) == 2
+        assert "transactions were open" in summary["warnings"][0]
+        assert "removing table recs.top_n_list_1" in summary["warnings"][1]
         pending = job.rows(
             "select inhrelid::regclass::text from pg_inherits where inhdetachpending"
         )
@@ -150,7 +201,7 @@ def test_retention_that_fails_altogether_only_warns(
     summary = job.publish(run, **KEEP)
     assert summary["live"]
     assert all("can't connect" in warning for warning in summary["warnings"])
-    assert len(summary["warnings"]) == 4
+    assert len(summary["warnings"]) == 5
 
 
 def test_sweeping_leaves_a_run_at_work_alone(job: Job) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -138,6 +141,27 @@ def test_updates_merge_counts_and_timings(job: Job) -> None:
     assert (run.stage, run.decision) == ("extract", "promote")
     job.store.update(run.run_id, decision=None)
     assert job.store.get(run.run_id).decision is None
+
+
+def test_what_another_process_changes_meanwhile_stays_changed(job: Job) -> None:
+    run = job.open(1)
+    told = {"timings": {"score 2/4": 1.0}, "stage": "score"}
+    waiting = threading.Thread(target=lambda: job.store.update(run.run_id, **told))
+    with closing(psycopg2.connect(job.dsn)) as other, other.cursor() as cursor:
+        cursor.execute(
+            "update recs.run set status = 'failed', error = 'OSError: shard 1/4: no space',"
+            " timings = '{\"score 1/4\": 2.0}'"
+        )
+        waiting.start()
+        until = time.monotonic() + 30
+        blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+        while job.rows(f"{blocked} and datname = current_database()") == [(0,)]:
+            assert time.monotonic() < until
+        other.commit()
+    waiting.join()
+    run = job.store.get(run.run_id)
+    assert (run.status, run.error) == ("failed", "OSError: shard 1/4: no space")
+    assert run.timings == {"score 1/4": 2.0, "score 2/4": 1.0}
 
 
 def test_what_is_not_there_is_refused(job: Job) -> None:

@@ -146,8 +146,9 @@ def test_a_served_user_of_every_id_type(database: str, tmp_path: Path, id_type: 
 
 def test_a_longer_list_takes_the_spares(database: str, tmp_path: Path) -> None:
     live, folder = serve(database, "bigint", tmp_path)
-    view = show(database, SCHEMA, str(2**40), 99, live=live, folder=folder)
-    assert [i.source for i in view.items] == ["ease"] * 3 + ["popular"] * 2
+    for n in (99, 2**63 - 1):
+        view = show(database, SCHEMA, str(2**40), n, live=live, folder=folder)
+        assert [i.source for i in view.items] == ["ease"] * 3 + ["popular"] * 2
 
 
 def test_a_short_list_says_why(database: str, tmp_path: Path) -> None:
@@ -216,7 +217,7 @@ def test_tables_that_were_never_made(database: str) -> None:
     [
         ("bigint", "ann"), ("bigint", "1.0"), ("bigint", "1_000"), ("bigint", "٣"), ("bigint", ""),
         ("bigint", str(2**63)), ("integer", str(2**31)), ("integer", "9" * 5000),
-        ("uuid", "42"), ("text", ""), ("text", "a\0b"),
+        ("uuid", "42"), ("text", ""), ("text", "a\0b"), ("text", "a\udcff"),
     ],
 )  # fmt: skip
 def test_an_id_that_does_not_fit_names_the_type(database: str, kind: IdType, text: str) -> None:

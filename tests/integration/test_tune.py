@@ -13,7 +13,7 @@ from recjobs import pipeline
 from recjobs.cli import main
 from recjobs.errors import DataError
 from recjobs.progress import unwatched
-from recjobs.runs import RunStore
+from recjobs.runs import RunStore, run_folder
 from recjobs.tune.snapshot import snapshot
 from shop import Shop
 
@@ -78,6 +78,49 @@ def test_a_run_whose_files_can_not_be_read_is_passed_over(
     assert "no run has a snapshot to read" in capsys.readouterr().err
     with pytest.raises(DataError, match="not what stage index wrote"):
         snapshot(shop.settings, as_of=None, run_id=1, watch=unwatched)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_the_data_of_a_finished_night_is_extracted_anew_where_its_files_are_gone(
+    shop: Shop, capsys: pytest.CaptureFixture[str], held: bool
+) -> None:
+    if held:  # what was learned before the holdout is no longer true in it
+        pipeline.run_night(shop.settings, shops.night(20))
+        shop.execute(
+            "update app.clicks set item_id = 1000 + (item_id - 980) % 120"
+            f" where clicked_at >= '{shops.night(20)}'"
+        )
+    assert main(["run", "--as-of", "2026-01-25"]) == (4 if held else 0)
+    store = RunStore.of(shop.settings)
+    night = store.latest(1)[0]
+    assert night.status == ("held" if held else "stored")
+    live = store.live()
+    run_folder(night).remove()
+    capsys.readouterr()
+
+    words = ["tune", "--as-of", "2026-01-25", "--trials", "1", "--folds", "1", "--json"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    made = store.get(found["run_id"])
+    assert (made.supersedes, made.dry_run) == (night.run_id, True)
+    assert main(words) == 0  # and is read from there from now on
+    assert json.loads(capsys.readouterr().out)["run_id"] == made.run_id
+    assert store.live() == live
+
+
+@pytest.mark.parametrize("what", ["a folder", "in no folder", "no text"])
+def test_an_output_that_can_not_be_written_is_refused_before_a_trial(
+    shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    output = {
+        "a folder": tmp_path, "in no folder": tmp_path / "gone" / "best.toml",
+        "no text": tmp_path / "bytes",
+    }[what]  # fmt: skip
+    assert main(["tune", "--as-of", "2026-01-25", "--output", str(output)]) == 2
+    told = capsys.readouterr().err
+    assert ("name another file" if what == "no text" else f"{output} can't be written") in told
+    assert RunStore.of(shop.settings).latest(1) == []
 
 
 def test_trials_need_a_local_folder(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:

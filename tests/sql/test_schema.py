@@ -130,7 +130,7 @@ def test_what_depends_on_a_function_that_is_made_anew_is_named(
         migrate.apply(each_database, TARGET)
     with db.connect(each_database) as connection:
         db.execute(connection, sql.SQL("drop view public.top"))
-    assert [name[:3] for name in migrate.apply(each_database, TARGET)] == ["008", "009"]
+    assert [name[:3] for name in migrate.apply(each_database, TARGET)] == ["008", "009", "010"]
     assert job.rows("select because_features from recs.recommend(1)") == []
 
 
@@ -173,9 +173,9 @@ def test_whoever_is_a_member_of_the_writer_runs_the_job(
 ) -> None:
     theirs = as_user(job, each_server, roles, "writer")
     for number in range(1, 4):
-        theirs.publish(theirs.open(number), publish={"attached": 1})
-    # What one member made another can move: it belongs to the role.
-    assert job.rollback() == 2
+        theirs.publish(theirs.open(number), publish={"attached": 2})
+    # What one member made another can move, and bring back: it belongs to the role.
+    assert [job.rollback(), job.rollback()] == [2, 1]
     owners = "select distinct tableowner from pg_tables where schemaname = 'recs'"
     assert job.rows(owners) == [(roles["writer"],)]
 
@@ -287,6 +287,21 @@ def test_a_schema_of_another_owner_is_refused(
     with pytest.raises(ConfigError, match=f"belongs to role {OWNER}, not to {roles['writer']}"):
         migrate.apply(database, replace(TARGET, writer=roles["writer"], reader=roles["reader"]))
     assert migrate.apply(database, TARGET)  # its owner's, without roles
+
+
+@pytest.mark.parametrize("with_them", [True, False], ids=["roles", "no roles"])
+@pytest.mark.parametrize("relation", ["table recs.item (id int)", "view recs.orders as select 1"])
+def test_a_schema_with_an_applications_tables_is_refused(
+    database: str, roles: dict[str, str], tmp_path: Path, with_them: bool, relation: str
+) -> None:
+    job = Job(database, tmp_path)
+    job.rows(f"create schema recs; create {relation}")
+    names = {kind: roles[kind] for kind in ("writer", "reader")} if with_them else {}
+    with pytest.raises(ConfigError, match="recs holds tables that are none of ours: set job"):
+        migrate.apply(database, replace(TARGET, **names))
+    assert job.rows("select count(*) from pg_class where relnamespace = 'recs'::regnamespace") == [
+        (1,)
+    ]
 
 
 @pytest.fixture

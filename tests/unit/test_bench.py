@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from logs import NAN
 from recjobs import models
+from recjobs.bench import sampled
 from recjobs.cli import main
 from recjobs.console import print_json
 from stub_models import STUBS, Stub, item_known, score_of, user_known
@@ -247,6 +249,62 @@ def test_sampled_is_what_a_plain_loop_finds(files: Files, seed: int, model: str)
     assert found["metrics"]["mrr"] == pytest.approx(mean(lambda r: 1 / r))
     assert set(found["metrics"]) == set(found["intervals"])
     assert found["counts"]["pairs"] == len(test)
+
+
+def peak_of(call: Callable[[], Any]) -> int:
+    """Return the most bytes that a call holds, once all that it imports is there."""
+    call()
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_sampled_holds_no_number_for_each_pair_and_negative(files: Files) -> None:
+    files.put("train", [(user, item, None, None) for user in range(4) for item in range(user + 1)])
+    files.put("test", [(user, item, None, None) for user in range(4) for item in range(2000)])
+    rows = [(user, list(range(2000))) for user in range(4)]
+    files.put("negatives", rows, "user_id", "negatives")
+    assert peak_of(lambda: files.figures("popular", "sampled")) < 4 * 2000 * 2000
+
+
+def test_pairs_count_towards_a_block_as_negatives_do(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.put("train", [(user, item, None, None) for user in range(9) for item in range(3)])
+    files.put("test", [(user, item, None, None) for user in range(9) for item in range(3, 33)])
+    files.put("negatives", [(user, [0, 40]) for user in range(9)], "user_id", "negatives")
+    found = files.figures("factored", "sampled")["metrics"]
+    ranks, pairs = sampled._ranks, []
+
+    def counted(*args: Any) -> Any:
+        pairs.append(len(args[2]))
+        return ranks(*args)
+
+    monkeypatch.setattr(sampled, "_ranks", counted)
+    monkeypatch.setattr(sampled, "_NUMBERS", 3 * (30 + 2) + 1)  # its vectors have one number
+    assert files.figures("factored", "sampled")["metrics"] == found
+    assert pairs == [90, 90, 90]
+
+
+def test_lists_are_no_longer_than_there_are_candidates(files: Files) -> None:
+    files.put("train", [(user, item, None, None) for user in range(30) for item in range(5)])
+    files.put("test", [(user, 5 + user, None, None) for user in range(30)])
+    found = files.figures("popular", "full", "--k", "3,5")["metrics"]
+    long = ("--k", "3,1000000")
+    assert files.figures("popular", "full", *long)["metrics"]["mrr"] == found["mrr"]
+    assert peak_of(lambda: files.figures("popular", "full", *long)) < 30 * 1_000_000
+
+
+def test_where_nothing_is_a_candidate_everything_is_a_miss(files: Files) -> None:
+    files.put("train", [(1, 1, None, None), (2, 2, None, None)])
+    files.put("items", [(1,)], "item_id")
+    files.put("test", [(1, 2, None, None), (3, 1, None, None)])
+    found = files.figures("scored", "full", "--candidates", "unseen")
+    assert found["counts"]["candidates"] == 0
+    assert set(found["metrics"].values()) == {0.0}
 
 
 def test_sampled_removes_no_candidate(files: Files) -> None:
@@ -511,6 +569,8 @@ GOOD = [(1, 1, 4.0, 1), (1, 2, 3.0, 2), (2, 1, 5.0, 1)]
         ({}, ["scored", "rating"], 2, "the model scored predicts no ratings"),
         ({}, ["rated", "rating", "--set", "min_rating=3"], 2, "no positives"),
         ({}, ["rated", "rating", "--per-user", "p"], 2, "no values by user"),
+        ({}, ["scored", "full", "--per-user", "/"], 2, "--per-user: / can't be written: Is a dir"),
+        ({}, ["scored", "full", "--per-user", "/gone/p"], 2, "can't be written: No such file"),
         ({"gone": True}, ["scored", "full"], 2, "there is no file"),
         ({"text": "no Parquet"}, ["scored", "full"], 3, "can't be read as Parquet"),
         ({"rows": [(1,)], "names": ["user_id"]}, ["scored", "full"], 3, "a column item_id"),

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import friends, quality_page
+from benchmarks import data, friends, quality, quality_page
 from benchmarks import quality_splits as splits
+from recjobs.files import write_json
 from recjobs.models import REGISTRY
 
 #: user_id, item_id, ts: user 1's last two tie, and the later row is the last.
@@ -65,6 +66,50 @@ def test_last_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert test == [(1, 10, 5), (1, 11, 9), (1, 12, 9)]
 
 
+def test_a_split_is_carved_again_where_its_data_or_the_carving_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "latest-small-time"
+    folder = tmp_path / "data" / "ml-latest-small"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(data, "DATA", tmp_path / "data")
+    pq.write_table(pa.table({"item_id": [1, 2]}), folder / "items.parquet")
+
+    def digest_of(n: int) -> str | None:
+        day = range(0, 86_400 * n, 86_400)
+        rows = pa.table({"user_id": range(n), "item_id": range(n), "ts": day})
+        pq.write_table(rows, folder / "interactions.parquet")
+        return splits.digest(splits.files(name, tmp_path))
+
+    first, more = digest_of(300), digest_of(400)
+    assert splits.digest(tmp_path / "splits" / "gowalla") is None
+    assert more != first
+    pq.write_table(pa.table({"item_id": [1, 3]}), folder / "items.parquet")
+    items = digest_of(400)
+    assert items not in (first, more)
+    train = tmp_path / "splits" / name / "train.parquet"
+    train.write_bytes(b"as an earlier carving left it")
+    assert digest_of(400) == items  # nothing has changed: it is not carved
+    monkeypatch.setattr(splits, "_CARVING", splits._CARVING + 1)
+    assert digest_of(400) == items
+    assert pq.read_metadata(train).num_rows == 400 - 181
+
+
+def test_cells_of_other_rows_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECJOBS_BENCH_CACHE", str(tmp_path))
+    name, cells = "gowalla", tmp_path / "cells" / "gowalla"
+    cells.mkdir(parents=True)
+    for model, split in (("ease", "now"), ("elsa", "before"), ("item_knn", "now")):
+        preset = {"neighbours": 1} if model == "item_knn" else {}
+        write_json(cells / f"{model}-1.json", {"split": split, "preset": preset})
+    measured, stale = quality.cells_of_today({})
+    assert (set(measured[name]), stale) == ({"ease", "elsa"}, set())  # no split is here
+    (tmp_path / "splits" / name).mkdir(parents=True)
+    write_json(tmp_path / "splits" / name / "split.json", {"digest": "now"})
+    measured, stale = quality.cells_of_today({})
+    assert (set(measured[name]), stale) == ({"ease"}, {(name, "elsa")})
+
+
 def test_of_each_person_a_link_is_withheld_and_one_is_kept() -> None:
     pairs = np.array([(1, 2), (2, 3), (2, 4), (3, 4), (4, 5), (3, 5)])
     counts = []
@@ -92,9 +137,10 @@ def test_the_page_shows_what_is_measured_and_what_is_not(tmp_path: Path) -> None
     cell = {"result": result, "preset": {"l2": 3.0}, "cores": 2, "date": "2026-01-02"}
     families = {name: ["mf"] for name in splits.SPLITS} | {"ml-1m-99": ["ease", "mf"]}
     presets: dict[str, Any] = {"ml-1m-99": {"ease": {"l2": 3.0}}}
+    stale: set[tuple[str, str]] = set()
 
     def write(cells: quality_page.Cells) -> str:
-        quality_page.write(page, cells, families, presets, "# presets")
+        quality_page.write(page, cells, stale, families, presets, "# presets")
         return page.read_text()
 
     text = write({"ml-1m-99": {"ease": [cell, cell]}})
@@ -107,6 +153,11 @@ def test_the_page_shows_what_is_measured_and_what_is_not(tmp_path: Path) -> None
     assert write({}) == text  # of which nothing is here any more: it stays
     assert write({"ml-1m-99": {"ease": [cell | {"date": "2026-03-04"}]}}) == text  # fewer seeds
     assert "2026-03-04" in write({"ml-1m-99": {"ease": [cell, cell | {"date": "2026-03-04"}]}})
+    text = page.read_text()
+    stale.add(("ml-1m-99", "ease"))  # what was measured here was of other rows
+    assert "`ease`" not in write({})
+    stale.clear()
+    page.write_text(text)
     presets["ml-1m-99"]["ease"]["l2"] = 4.0  # it was measured with other settings
     assert "`ease`" not in write({})
 
@@ -129,7 +180,7 @@ def test_differences_stay_with_their_rows(tmp_path: Path) -> None:
 
     def write(**cells: list[dict[str, Any]]) -> str:
         families = {each: ["popular", "ease"] for each in splits.SPLITS}
-        quality_page.write(page, {name: cells}, families, {}, "")
+        quality_page.write(page, {name: cells}, set(), families, {}, "")
         return page.read_text()
 
     text = write(popular=[cell("popular", 0.0)], ease=[cell("ease", 0.25)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logs import log_of, score, settings_of
-from recjobs.artifacts import StageOutput
+from recjobs.artifacts import RunFolder, StageOutput
 from recjobs.check import batches as batches_module
 from recjobs.check import check
 from recjobs.columns import MICROSECONDS_PER_DAY as DAY
@@ -91,6 +92,14 @@ def write(folder: Path, name: str, rows: Rows, schema: pa.Schema = SCHEMA) -> Pa
     return folder / name
 
 
+def run_of(folder: Path, rows: Rows, schema: pa.Schema = SCHEMA) -> RunFolder:
+    """A run whose stage `score` left these lists."""
+    run = RunFolder(str(folder), 1)
+    with run.writing("score") as out:
+        write(out.folder, "lists.parquet", rows, schema)
+    return run
+
+
 def checked(
     folder: Path,
     rows: Rows,
@@ -109,7 +118,7 @@ def checked(
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(fallback if popular != [] else fallback[:0], folder / "popular.parquet")
     lists = write(folder, "lists.parquet", rows)
-    before = None if reference is None else [write(folder / "was", "lists.parquet", reference)]
+    before = None if reference is None else run_of(folder, reference)
     out = StageOutput(folder)
     popular_lists = folder / "popular.parquet"
     check([lists], popular_lists, log, AS_OF, before, settings or job(), out, silent)
@@ -272,8 +281,59 @@ def test_the_same_lists_do_not_churn(tmp_path: Path) -> None:
 
 def test_a_reference_of_other_users_has_no_churn(tmp_path: Path) -> None:
     found = checked(tmp_path, good(), reference=[listed(70, [1, 2, 3])])
-    assert found["churn"] is None
+    assert (found["churn"], found["reference_run_id"]) == (None, 1)
     assert "churn" not in found["outcomes"]
+
+
+@pytest.mark.parametrize(("before", "passed"), [(1, True), (10, True), (11, False)])
+def test_lists_of_far_fewer_users_than_before(tmp_path: Path, before: int, passed: bool) -> None:
+    """A users table that was read while it was being filled must not go live."""
+    reference = [listed(user, [1, 2, 3]) for user in range(70, 70 + before)]
+    found = checked(tmp_path, good(), reference=reference)
+    outcome = found["outcomes"]["lost_lists"]
+    assert (outcome.level, outcome.expected, outcome.passed) == ("stop", 0.5, passed)
+    assert outcome.observed == pytest.approx(max(1 - 5 / before, 0))
+    assert f"5 lists, against {before} of the reference run" in outcome.message
+    assert ("54.5% fewer" in outcome.message) != passed
+    kept = checked(tmp_path, good(), reference=reference, settings=job(max_lost_lists=0.6))
+    assert failed(kept) == {}
+
+
+def _gone(folder: Path) -> RunFolder:
+    run = run_of(folder, good())
+    run.path("score", "lists.parquet").unlink()
+    return run
+
+
+def _changed(folder: Path) -> RunFolder:
+    run = run_of(folder, good())
+    with run.path("score", "lists.parquet").open("ab") as file:
+        file.write(b"x")
+    return RunFolder(str(folder), 1)
+
+
+def _of_an_earlier_version(folder: Path) -> RunFolder:
+    return run_of(folder, good(), pa.schema([field for field in SCHEMA if field.name != "sources"]))
+
+
+def _with_other_ids(folder: Path) -> RunFolder:
+    rows = [row | {"user_id": f"u{row['user_id']}"} for row in good()]
+    return run_of(folder, rows, SCHEMA.set(0, pa.field("user_id", pa.string())))
+
+
+@pytest.mark.parametrize("made", [_gone, _changed, _of_an_earlier_version, _with_other_ids])
+def test_a_reference_that_can_not_be_read_stops_no_night(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, made: Callable[[Path], RunFolder]
+) -> None:
+    lists = write(tmp_path, "lists.parquet", good())
+    popular = tmp_path / "popular.parquet"
+    pq.write_table(pa.table({"segment": ["all"], "item_ids": [[1, 2, 3]]}), popular)
+    out = StageOutput(tmp_path)
+    check([lists], popular, shop(), AS_OF, made(tmp_path / "was"), job(), out, silent)
+    assert (out.summary["churn"], out.summary["reference_run_id"]) == (None, None)
+    names = {outcome["name"] for outcome in out.summary["outcomes"]}
+    assert not names & {"churn", "lost_lists"}
+    assert "run 1 can't be read any more: " in caplog.text
 
 
 # Against a plain check, over any lists and any batches.
@@ -362,8 +422,11 @@ def test_what_is_scored_passes(tmp_path: Path, model: str | None) -> None:
     score(fresh, log, AS_OF, settings, out, silent)
     found = StageOutput(tmp_path)
     lists, popular = tmp_path / "lists.parquet", tmp_path / "popular.parquet"
-    check([lists], popular, log, AS_OF, [lists], settings, found, silent)
+    reference = RunFolder(str(tmp_path), 1)
+    with reference.writing("score") as before:
+        shutil.copy(lists, before.folder)
+    check([lists], popular, log, AS_OF, reference, settings, found, silent)
     outcomes = {o["name"]: o["passed"] for o in found.summary["outcomes"]}
     assert all(outcomes.values()), found.summary
-    assert set(outcomes) >= {"completeness", "churn"}
+    assert set(outcomes) >= {"completeness", "lost_lists", "churn"}
     assert found.summary["churn"] == 0.0

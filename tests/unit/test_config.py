@@ -59,12 +59,15 @@ def test_the_files_name_is_the_jobs(tmp_path: Path) -> None:
         ('[source.items]\nitem = "x"\n', "source.items.item: there is no such setting"),
         ('[score]\nzzz = 1\n', "known: block_users, margin, n, similar"),
         ('[score]\nn = 0\n', "score.n: Input should be greater than or equal to 1. Received: 0"),
+        ("[publish]\nattached = 1\n", "attached: Input should be greater than or equal to 2"),
         ('[score]\nn = "ten"\n', "score.n: "),
         ('[holdout]\nkind = "random"\n', "holdout.kind: "),
         ('[feedback]\nevent_weights = {view = 0}\n', "the weight of event 'view' must be above 0"),
         ('[feedback]\nevent_weights = {view = nan}\n', "view: Input should be a finite number"),
         ('[schedule]\ntimezone = "Paris"\n', "there is no time zone 'Paris'"),
         ('[schedule]\nstart_date = "soon"\n', "schedule.start_date: "),
+        ('[validate]\nearliest = "soon"\n', "validate.earliest: "),
+        ('[validate]\nrating_min = 5\nrating_max = 1\n', "rating_min is 5 and rating_max 1: no ra"),
         ('[target]\ndsn = "postgresql://a@h/d"\ndsn_env = "X"\n', "give one of dsn, dsn_env"),
         ('source = 3\n', "source: "),
         ('artifacts = 3\n[source]\ntable = "t"\n', "artifacts: "),
@@ -108,6 +111,37 @@ def test_a_password_in_the_file_is_refused_and_not_repeated(tmp_path: Path, dsn:
     message = refusal(tmp_path, TOML.replace("postgresql://app@db/app", dsn))
     assert "source.dsn" in message
     assert "secret" not in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[source]\ntable = "t"\nairflow_conn_id = "postgresql://me:hunter2@db/shop"\n',
+        'source = "postgresql://me:hunter2@db/shop"\n',
+        'source = "host=db password=hunter2"\n',
+        'source = ["hunter2"]\n',
+        'job = "postgresql://me:hun@ter2@db/shop"\n[source]\ntable = "t"\n',
+        '[source]\ntable = "t"\nitems = "host=db PASSWORD = \'hunter2 or\' user=me"\n',
+        '[source]\ntable = "t"\n[score]\nn = "postgresql://db/shop?password=hunter2"\n',
+    ],
+)
+def test_a_password_in_the_wrong_place_is_not_repeated(tmp_path: Path, text: str) -> None:
+    assert "ter2" not in refusal(tmp_path, text)
+    refused = refusal(tmp_path, RECJOBS__TARGET="postgresql://me:hunter2@db/shop")
+    assert "target: " in refused
+    assert "hunter2" not in refused
+
+
+def test_what_is_no_password_is_repeated(tmp_path: Path) -> None:
+    assert "Received: 'http://x'" in refusal(tmp_path, TOML + '[score]\nn = "http://x"\n')
+
+
+@pytest.mark.parametrize("schema", ["public", "information_schema", "pg_recs", "pg_catalog"])
+def test_a_schema_that_can_not_be_the_jobs_own_is_refused(tmp_path: Path, schema: str) -> None:
+    text = TOML.replace("[source]", f'schema = "{schema}"\n[source]')
+    message = refusal(tmp_path, text)
+    assert "job.schema: expected a schema of the job's own" in message
+    assert f"Received: '{schema}'" in message
 
 
 def test_a_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:

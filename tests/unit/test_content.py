@@ -194,3 +194,37 @@ def test_near_numbers_are_alike_and_far_ones_are_not() -> None:
     constant = pa.table({"item_id": list(range(100)), "price": [3.0] * 100})
     flat = from_table(constant, log.items)
     assert FeatureRows(flat).rows(flat).shape == (100, 0)
+
+
+def test_quantiles_that_float32_cannot_tell_apart_are_one() -> None:
+    # Days since 1970 of one bulk load: a step of float32 is 168 s there.
+    step = np.spacing(np.float32(19787.416))
+    days = [19787.416 + 0.1 * float(step) * item for item in range(20)]
+    table = pa.table({"item_id": list(range(20)), "days": days, "genre": ["a", "b"] * 10})
+    log = known(log_of([(user, user + 1, 1.0) for user in range(19)], items=range(20)), table)
+    rows = FeatureRows(log.item_features).rows(log.item_features)
+    assert np.isfinite(rows.data).all()
+    scores = fitted(train_of(log)).score_block(np.arange(19, dtype=np.int32))  # type: ignore[attr-defined]
+    assert np.isfinite(scores).all()
+
+
+def test_a_users_scores_do_not_depend_on_the_block() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        (user, int(item), float(rng.integers(300)))
+        for user in range(500)
+        for item in rng.choice(120, size=rng.integers(3, 5), replace=False)
+    ]
+    log = log_of(rows)
+
+    def genres(id_column: str, ids: pa.Array, most: int) -> pa.Table:
+        drawn = [[f"g{g}" for g in rng.choice(40, size=most, replace=False)] for _ in ids]
+        return pa.table({id_column: ids, "genre": drawn})
+
+    own = from_table(genres("user_id", log.users.ids, 3), log.users)
+    log = replace(known(log, genres("item_id", log.items.ids, 1)), user_features=own)
+    model = fitted(train_of(log))
+    users = np.arange(500, dtype=np.int32)
+    whole = model.score_block(users)  # type: ignore[attr-defined]
+    single = [model.score_block(users[u : u + 1]) for u in users]  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(np.concatenate(single), whole)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from logs import NAN, Row, before, every, log_of, rows
 from recjobs.columns import INTERACTION_COLUMNS, ITEM_COLUMNS, USER_COLUMNS
@@ -23,6 +24,7 @@ from recjobs.dataset import (
     TrainingSet,
     contains,
     distinct,
+    rows_of,
     seen_items,
     training_set,
 )
@@ -356,8 +358,11 @@ def snapshot(
 CLICKS = [(2, "b", 1.0), (10, "a", 1.0), (2, "a", 2.0)]
 
 
-def read(paths: tuple[Path, Path, Path], as_of: float = 3) -> Interactions:
-    return read_snapshot(*paths, id_types=("bigint", "text"), as_of=round(as_of * DAY))
+def read(
+    paths: tuple[Path, Path, Path], as_of: float = 3, *, catalogue: bool = False
+) -> Interactions:
+    instant = round(as_of * DAY)
+    return read_snapshot(*paths, id_types=("bigint", "text"), as_of=instant, catalogue=catalogue)
 
 
 def test_without_tables_everyone_with_an_interaction_is_eligible(tmp_path: Path) -> None:
@@ -416,6 +421,15 @@ def test_the_items_table_says_what_is_available(tmp_path: Path) -> None:
     assert train.candidates.tolist() == [False, True, True, False]
 
 
+@pytest.mark.parametrize("catalogue", [False, True])
+def test_an_item_without_a_row_is_available_where_the_table_only_describes(
+    tmp_path: Path, catalogue: bool
+) -> None:
+    log = read(snapshot(tmp_path, CLICKS, items=[("a", None, True)]), catalogue=catalogue)
+    assert log.items.ids.to_pylist() == ["a", "b"]
+    assert log.available.tolist() == [True, not catalogue]
+
+
 def test_later_rows_of_tables_change_nothing(tmp_path: Path) -> None:
     """Byte for byte: users and items that came at or after as_of leave no trace."""
     users, items = [(2, 1.0, True), (10, 1.0, True)], [("a", 1.0, True), ("c", 2.0, True)]
@@ -445,3 +459,13 @@ def test_events_are_numbered_by_name(tmp_path: Path) -> None:
     assert log.event_names == ("buy", "view")
     assert log.event.tolist() == [1, 0, -1]
     np.testing.assert_array_equal(log.rating, np.array([1.5, 4.0, NAN], dtype=np.float32))
+
+
+def test_rows_of_a_matrix_are_scipys() -> None:
+    matrix = sparse.random(40, 9, density=0.2, format="csr", dtype=np.float32, random_state=1)
+    matrix.indptr = matrix.indptr.astype(np.int64)
+    assert (np.diff(matrix.indptr) == 0).any()
+    for chosen in (np.arange(40), np.int32([39, 3, 3, 0]), np.int32([])):
+        found = rows_of(matrix, chosen)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found.toarray(), matrix.toarray()[chosen])

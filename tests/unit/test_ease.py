@@ -48,8 +48,10 @@ def test_scores_are_those_of_the_closed_form() -> None:
     model = fitted(train, l2=20.0)
     x = strengths(train).toarray().astype(np.float64)[:, :60]
     scores = model.score_block(np.arange(151, dtype=np.int32))
-    np.testing.assert_allclose(scores[:, :60], x @ dense_weights(x, 20.0), rtol=1e-3, atol=1e-4)
-    assert (scores[:, 60] == -np.inf).all()  # nothing is known of this item
+    expected = (x @ dense_weights(x, 20.0))[:150]
+    np.testing.assert_allclose(scores[:150, :60], expected, rtol=1e-3, atol=1e-4)
+    assert (scores[:, 60] == -np.inf).all()  # nothing is known of this item,
+    assert (scores[150] == -np.inf).all()  # nor of this user
 
 
 @pytest.mark.parametrize("block", [7, 16, 59, 60])
@@ -103,3 +105,22 @@ def test_refuses_a_catalogue_that_does_not_fit() -> None:
     ease.require_memory(10_000, 2**30)
     with pytest.raises(ConfigError, match=r"40,981 items need 9\.4 GiB .* 8\.0 GiB .* kin\.$"):
         ease.require_memory(40_981, 8 * 2**30)
+
+
+def test_what_nothing_in_a_history_speaks_for_is_left_to_the_fallback() -> None:
+    rows = [(user, item, 1.0) for user in range(8) for item in range(3) if user % 3 != item]
+    train = training_set(
+        log := log_of([*rows, (50, 90, 1.0), (50, 91, 1.0)]), every(log), 10**15, FeedbackSettings()
+    )
+    model = fitted(train)
+    scores = model.score_block(np.arange(train.n_users, dtype=np.int32))
+    # Nobody else likes what the last user likes.
+    assert np.isneginf(scores[-1, :3]).all()
+    assert np.isfinite(scores[-1, 3:]).all()
+    assert np.isneginf(scores[:-1, 3:]).all()
+    assert np.isfinite(scores[:-1, :3]).all()
+    nobody, some = np.int32([[0, 1]]), np.int32([[3, 4]])
+    user, history = np.int32([train.n_users - 1]), SeenItems(train.indptr, train.item_idx)
+    because = model.relation().because
+    assert because(nobody, user, history).tolist() == [[-1, -1]]
+    assert because(some, user, history).tolist() == [[4, 3]]

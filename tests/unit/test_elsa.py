@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,9 +66,10 @@ def test_scores_are_those_of_the_low_rank_matrix() -> None:
     vectors = relation.sources[:12].astype(np.float64)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     scores = model.score_block(np.arange(41, dtype=np.int32))
-    expected = x[:, :12] @ (vectors @ vectors.T - np.eye(12))
-    np.testing.assert_allclose(scores[:, :12], expected, atol=1e-5)
-    assert (scores[:, 12] == -np.inf).all()  # nothing is known of this item
+    expected = x[:40, :12] @ (vectors @ vectors.T - np.eye(12))
+    np.testing.assert_allclose(scores[:40, :12], expected, atol=1e-5)
+    assert (scores[:, 12] == -np.inf).all()  # nothing is known of this item,
+    assert (scores[40] == -np.inf).all()  # nor of this user
     assert losses[-1] < losses[0]
     assert losses[-1] == pytest.approx(dense_loss(x[:40, :12], vectors), rel=0.01)
 
@@ -92,3 +94,11 @@ def test_epochs_are_enough_steps_for_the_data() -> None:
     assert len(fitted(train)[1]) == 400
     assert len(fitted(train, batch_size=1)[1]) == 10
     assert len(fitted(train, epochs=3)[1]) == 3
+
+
+def test_what_is_long_ago_is_learned_as_well() -> None:
+    train = some_set()
+    weight = train.positive.astype(np.float32)
+    now, long_ago = (replace(train, weight=weight * np.float32(w)) for w in (1, 1e-9))
+    found, expected = (fitted(each, epochs=20)[0].relation() for each in (long_ago, now))
+    np.testing.assert_allclose(found.sources, expected.sources, atol=1e-3)

@@ -54,6 +54,30 @@ def test_a_table_is_understood_by_type_and_content() -> None:
     assert found.given.tolist() == [True, True, True, False]
 
 
+def test_how_a_column_is_encoded_changes_nothing() -> None:
+    """A dictionary is what pandas and Polars make of categories; Polars' strings are views."""
+    plain = {
+        "title": pa.array(["A tale", "b", None]),
+        "genre": pa.array(["drama", None, "comedy"]),
+        "code": pa.array(["12", "7", "12"]),
+        "cast": pa.array([["12"], None, ["7", "8"]]),
+        "year": pa.array([1979, None, 1984]),
+    }
+    expected = from_table(pa.table({"item_id": [1, 2, 3], **plain}), INDEX)
+    assert "code=12" in expected.tokens
+    dictionary, views = pa.dictionary(pa.int32(), pa.string()), pa.string_view()
+    for text in (dictionary, views, pa.dictionary(pa.int8(), pa.large_string())):
+        types = {"title": text, "genre": text, "code": text, "cast": pa.list_(text)}
+        encoded = {name: pa.array(plain[name].to_pylist(), types[name]) for name in types}
+        encoded["year"] = plain["year"].dictionary_encode()
+        found = from_table(pa.table({"item_id": [1, 2, 3], **encoded}), INDEX)
+        assert (found.text, found.tokens) == (expected.text, expected.tokens)
+        assert [tokens_of(found, row) for row in range(4)] == [
+            tokens_of(expected, row) for row in range(4)
+        ]
+        np.testing.assert_array_equal(found.numbers, expected.numbers)
+
+
 def test_infinite_numbers_are_unknown() -> None:
     found = from_table(pa.table({"user_id": [1, 2], "x": [np.inf, 1e300]}), INDEX)
     assert np.isnan(found.numbers).all()

@@ -100,3 +100,48 @@ def test_refuses_co_occurrences_that_do_not_fit() -> None:
     graph_filter.require_memory(history, 2**30)
     with pytest.raises(ConfigError, match=r"1,000,000 pairs .* Choose ials or elsa\.$"):
         graph_filter.require_memory(history, 2**20)
+
+
+def joined(*blocks: tuple[int, int]) -> TrainingSet:
+    """Blocks of users and items that nothing joins; all users of a block like its first item."""
+    rng = np.random.default_rng(9)
+    rows, user, item = [], 0, 0
+    for n_users, n_items in blocks:
+        has = rng.random((n_users, n_items)) < 0.5
+        has[:, 0] = has[0] = True
+        rows += [(user + u, item + i, 1.0) for u, i in np.argwhere(has).tolist()]
+        user, item = user + n_users, item + n_items
+    log = log_of(rows)
+    return training_set(log, every(log), 10**15, FeedbackSettings())
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_users_whom_nothing_joins_to_others_take_no_dimension(
+    monkeypatch: pytest.MonkeyPatch, exact: bool
+) -> None:
+    if not exact:
+        monkeypatch.setattr(graph_filter, "_EXACT", 3)
+    alone, beside = joined((40, 15)), joined((40, 15), *[(1, 2)] * 10)
+    users = np.arange(50, dtype=np.int32)
+    expected = fitted(alone, embedding_dim=6).score_block(users[:40])
+    scores = fitted(beside, embedding_dim=6).score_block(users)
+    np.testing.assert_allclose(scores[:40, :15], expected, rtol=1e-4)
+    assert np.isneginf(scores[:40, 15:]).all()
+    # Nothing speaks for what they don't have themselves: the fallback's to recommend.
+    own = np.repeat(np.eye(10, dtype=np.bool_), 2, axis=1)
+    assert np.isneginf(scores[40:, :15]).all()
+    np.testing.assert_array_equal(np.isfinite(scores[40:, 15:]), own)
+
+
+def test_every_large_part_has_dimensions() -> None:
+    train = joined((40, 15), (30, 12), (1, 2))
+    users, items = graph_filter.large_parts(train.positives(), 6)
+    assert users.tolist() == [True] * 70 + [False]
+    assert items.tolist() == [True] * 27 + [False] * 2
+    vectors = fitted(train, embedding_dim=6).relation().targets
+    assert vectors[:15].any()
+    assert vectors[15:27].any()
+    assert not vectors[27:].any()
+    # Of none that is worth a dimension, the largest have some all the same.
+    users, _ = graph_filter.large_parts(joined(*[(2, 1)] * 5, (1, 1)).positives(), 2)
+    assert users.tolist() == [True] * 10 + [False]

@@ -209,3 +209,12 @@ def test_rows_of_many_positives_are_solved_together_as_alone() -> None:
         h, w = others[row].astype(np.float64), weight[indptr[r] : indptr[r + 1]]
         matrix = np.diag(shared + ridge[r]) + h.T @ (w[:, None] * h)
         np.testing.assert_allclose(together[r], np.linalg.solve(matrix, h.T @ w), atol=1e-4)
+
+
+def test_unknown_items_say_nothing_of_who_is_folded_in() -> None:
+    train = some_set()
+    model = fitted(train)
+    histories = strengths(train)[[3, 5]]
+    more = histories.tolil()
+    more[:, 12] = 7.0  # of which nothing is known
+    np.testing.assert_array_equal(model.fold_in(more.tocsr()), model.fold_in(histories))

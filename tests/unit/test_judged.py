@@ -26,14 +26,14 @@ BASKETS: list[Row] = [
 ]
 
 
-def parts_of(rule: str) -> tuple[TrainingSet, TrainingSet, Judged]:
+def parts_of(rule: str, since: float = 0.0) -> tuple[TrainingSet, TrainingSet, Judged]:
     """What is fitted on, what validates, and who judges it."""
-    log = log_of(BASKETS)
+    log = log_of([(user, item, day + since, *rest) for user, item, day, *rest in BASKETS])
     job = settings_of(
         feedback={"event_weights": {"buy": 1.0}, "exclude_seen": rule},
         holdout={"days": 1, "validation_share": 0.25},
     )
-    parts = split(log, job.holdout, 10 * DAY)
+    parts = split(log, job.holdout, round(10 + since) * DAY)
     fit, validation = (
         training_set(log, rows, parts.cutoff, job.feedback)
         for rows in (parts.fit, parts.validation)
@@ -41,7 +41,7 @@ def parts_of(rule: str) -> tuple[TrainingSet, TrainingSet, Judged]:
     judged = Judged.of(fit, validation, fit.trained, 100)
     # The holdout repeats the validation part: judged by what is fitted on, and as if it came right
     # after it, it has the same users.
-    after = 2 * DAY + 1
+    after = round(2 + since) * DAY + 1
     held = holdout(log, type(parts)(parts.fit, parts.fit & False, parts.holdout, after), job)
     assert judged.users.tolist() == held.users.tolist()
     assert judged.liked.tolist() == held.relevant.tolist()
@@ -56,6 +56,7 @@ def parts_of(rule: str) -> tuple[TrainingSet, TrainingSet, Judged]:
 )
 def test_who_judges_goes_by_what_may_be_recommended(rule: str, n_judged: int) -> None:
     assert len(parts_of(rule)[2].users) == n_judged
+    assert len(parts_of(rule, since=-9000.0)[2].users) == n_judged  # before 1970
 
 
 def test_epochs_are_found_where_everything_is_bought_again() -> None:

@@ -29,7 +29,9 @@ def set_of(rows: list[Row]) -> TrainingSet:
     return training_set(log, every(log), AS_OF, FeedbackSettings())
 
 
-def untrained(train: TrainingSet, parent: Start | None = None, **params: Any) -> MatrixFactorization:
+def untrained(
+    train: TrainingSet, parent: Start | None = None, **params: Any
+) -> MatrixFactorization:
     chosen = {"embedding_dim": 8, "learning_rate": 1e-12, **params}
     model = models.make("mf", chosen, seed=1, threads=2)
     assert isinstance(model, MatrixFactorization)

@@ -195,3 +195,12 @@ def test_items_have_as_many_facts_whatever_their_times(days: int) -> None:
     log = log_of([(user, item, float(user % days)) for user in range(60) for item in range(3)])
     train = training_set(log, every(log), AS_OF, FeedbackSettings())
     assert Facts.of(train).items.shape == (3, 6)
+
+
+def test_facts_are_the_same_before_1970() -> None:
+    rows = [(user, item, float(user % 40)) for user in range(60) for item in range(user % 3 + 1)]
+    late, early = (
+        Facts.of(training_set(log, every(log), AS_OF, FeedbackSettings())).items
+        for log in (log_of([(u, i, d + since) for u, i, d in rows]) for since in (0.0, -9000.0))
+    )
+    np.testing.assert_allclose(early, late, rtol=1e-5)

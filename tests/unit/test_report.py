@@ -20,6 +20,7 @@ import pytest
 from logs import score
 from recjobs.artifacts import RunFolder, StageOutput
 from recjobs.check import check
+from recjobs.cli.parser import build_parser
 from recjobs.columns import POPULAR
 from recjobs.commands.words import overrides_of
 from recjobs.config import Settings
@@ -32,6 +33,7 @@ from recjobs.instants import parse_as_of
 from recjobs.progress import silent
 from recjobs.report import MetricPoint, Publication, ReportFacts, report
 from recjobs.report import page as page_module
+from recjobs.report.figures import choices
 from recjobs.report.headline import as_of_argument, failure, headline, reproduction
 from recjobs.report.lists import popularity_curves, read_lists, sample_lists
 from recjobs.report.numbers import Estimate, duration, number
@@ -362,6 +364,30 @@ def test_training_history_is_drawn(finished: RunFolder, tmp_path: Path) -> None:
     assert f"{told}; best epoch 2." in Reader(text).labels
 
 
+def test_of_a_blend_the_page_says_what_was_chosen(
+    finished: RunFolder, log: Interactions, tmp_path: Path
+) -> None:
+    folder = part_of(finished, tmp_path, STAGES)
+    Path(folder.url, "train").unlink()
+    job = settings(model={"name": "blend", "params": {"models": {"item_knn": {}, "popular": {}}}})
+    with folder.writing("train") as out:
+        train(log, split(log, job.holdout, MICROSECONDS), job, out, silent)
+        weights = out.summary["choices"]["weights"]
+    text, gaps = write(folder, tmp_path, facts(model="blend"), job)
+    told = f"weights: item_knn {weights['item_knn']:.2f}, popular {weights['popular']:.2f}."
+    assert gaps == []
+    assert f"trained each by itself. The validation part chose: {told}" in Reader(text).words
+    assert "closed form" not in text
+
+
+def test_choices_in_words() -> None:
+    found = {"weights": {"ease": 0.624, "mf": 0.376}, "epochs": {"ease": None, "mf": 12}}
+    told = "weights: ease 0.62, mf 0.38; epochs: mf 12"
+    assert choices(found) == told
+    assert choices(found | {"reranker": {"layers": [[0.5]]}}) == f"{told}; reranked by a network"
+    assert choices({}) == ""
+
+
 @pytest.mark.parametrize(
     ("changes", "mood", "title", "says"),
     [
@@ -373,6 +399,7 @@ def test_training_history_is_drawn(finished: RunFolder, tmp_path: Path) -> None:
         ({"live_run_id": 9}, "plain", "Stored, not live", "lists of run 9"),
         ({"published_source": POPULAR, "decision": "hold"}, "warn", "Popularity", "popularity"),
         ({"status": "running", "stage": "score"}, "plain", "Still running: stage score", "lists"),
+        ({"status": "running", "stage": "score", "goes_on": False}, "bad", "Stopped in", "lists"),
         ({"status": "failed", "error": "KeyError: 'x'"}, "bad", "Failed in stage", "lists"),
     ],
 )  # fmt: skip
@@ -414,6 +441,12 @@ def test_commands_are_safe_to_paste(finished: RunFolder, tmp_path: Path) -> None
     shown = re.search(r"recjobs show '(.*?)[0-9]{2}' ", words)
     assert shown is not None
     assert shown[1] == HOSTILE.replace("'", "'\"'\"'")
+
+
+@pytest.mark.parametrize("user", ["-abc", "--json", "-5", "ann's", "$(x) --"])
+def test_the_user_to_show_is_no_option(user: str) -> None:
+    (line,) = [c.line for c in reproduction(facts(), settings(), user) if " show " in c.line]
+    assert build_parser().parse_args(shlex.split(line)[1:]).user == user
 
 
 @pytest.mark.parametrize("status", ["failed", "dry_run"])

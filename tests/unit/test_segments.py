@@ -100,6 +100,15 @@ def test_a_small_segment_follows_the_others_until_it_has_a_say() -> None:
     assert 0 < counts[0][0] < counts[0][1]  # its one interaction against 20 of everybody's
 
 
+def test_popularity_is_counted_back_from_the_newest_before_1970_too() -> None:
+    rows = [(user, item, 10.0 * item) for user in range(6) for item in range(user % 3 + 1)]
+    late, early = (
+        train_of(log_of([(user, item, day + since) for user, item, day in rows]))
+        for since in (0.0, -9000.0)
+    )
+    np.testing.assert_array_equal(popularity(early, 3.0), popularity(late, 3.0))
+
+
 def test_the_stage_writes_a_popular_list_for_each_segment(tmp_path: Path) -> None:
     out = StageOutput(tmp_path)
     score(None, log(), 2 * DAY, settings_of(), out, silent)

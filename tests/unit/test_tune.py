@@ -183,6 +183,21 @@ def test_trials_on_other_users_are_another_study(tmp_path: Path) -> None:
     assert few.journal != everyone.journal
 
 
+def test_trials_of_another_instant_are_another_study(tmp_path: Path) -> None:
+    def before(as_of: int, folder: Path) -> tuple[float | None, Path]:
+        data = Snapshot(taste(), as_of, SimpleNamespace(run_id=1), "d")  # type: ignore[arg-type]
+        found = tune(
+            job(), data, metric="ndcg@10", n_folds=2, budget=Budget(1, 10.0), folder=folder,
+            tell=lambda _: None,
+        )  # fmt: skip
+        return found.before, found.journal
+
+    now, journal = before(AS_OF, tmp_path)
+    later, other = before(AS_OF + 3 * DAY, tmp_path)  # no row is newer: the same files
+    assert journal != other
+    assert later == before(AS_OF + 3 * DAY, tmp_path / "alone")[0] != now
+
+
 def test_the_settings_as_they_are_come_again_where_they_did_not_end(tmp_path: Path) -> None:
     settings = job()
     with pytest.raises(ConfigError, match="could be judged: the time was over"):
@@ -214,8 +229,10 @@ def test_what_can_not_be_fitted_is_left_out(
         return fit(model, *args, **given)
 
     monkeypatch.setattr(cls, "fit", refuse)
-    found, _ = tuned(tmp_path, job("ease"), 3)
+    found, told = tuned(tmp_path, job("ease"), 3)
     assert [trial["state"] for trial in found.trials] == ["complete", "fail", "fail"]
+    assert told[1].startswith("trial 1: fail  l2 = ")
+    assert told[1].endswith(": ease: it does not fit")
     assert found.params == {}
     with pytest.raises(ConfigError, match="could be judged: ease: it does not fit"):
         tuned(tmp_path, job("ease", params={"l2": 3.0}), 2)
@@ -275,5 +292,20 @@ def test_a_learned_model_and_ratings(tmp_path: Path) -> None:
     values = [trial["value"] for trial in found.trials]
     assert found.best == min(values) == pytest.approx(1.4, abs=0.5)
     assert found.params["epochs"] == 2
-    with pytest.raises(ConfigError, match="predicts no ratings"):
-        tuned(tmp_path, job("item_knn"), 1, metric="rmse")
+
+
+@pytest.mark.parametrize(("model", "kind"), [("item_knn", "explicit"), ("mf", "implicit")])
+def test_ratings_that_are_not_predicted_are_refused_before_any_fit(
+    tmp_path: Path, model: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models.model_class(model), "fit", None)
+    settings = job(model, feedback={"kind": kind})
+    with pytest.raises(ConfigError, match=f"{model} predicts no ratings with .* '{kind}'"):
+        tuned(tmp_path / "trials", settings, 4, metric="rmse")
+    assert not (tmp_path / "trials").exists()
+
+
+def test_trials_are_not_stored_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"--folder: the folder .*file/tune can't be made: Not a"):
+        tuned(tmp_path / "file" / "tune", job(), 1)

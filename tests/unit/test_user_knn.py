@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,3 +95,17 @@ def test_without_shrinkage_what_is_long_ago_is_no_error(name: str) -> None:
     model = models.make(name, {"shrinkage": 0.0}, seed=1, threads=1)
     model.fit(train)
     assert model.known_items.all()
+
+
+@pytest.mark.parametrize("name", ["item_knn", "user_knn"])
+def test_without_shrinkage_what_is_long_ago_is_as_near_as_ever(name: str) -> None:
+    train = some_set()
+    weight = train.positive.astype(np.float32)
+    now, long_ago = (replace(train, weight=weight * np.float32(w)) for w in (1, 1e-9))
+    near = []
+    for each in (now, long_ago):
+        model = models.make(name, {"shrinkage": 0.0}, seed=1, threads=1)
+        model.fit(each)
+        cosines = model._likeness if isinstance(model, UserKnn) else model._relation.weights.data  # type: ignore[attr-defined]
+        near.append(np.sort(cosines, axis=None))
+    np.testing.assert_allclose(near[1], near[0], rtol=1e-4)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from recjobs.artifacts import RunFolder
 from recjobs.config import ExpectationSettings
-from recjobs.errors import CheckFailedError, ConfigError
+from recjobs.errors import CheckFailedError
 from recjobs.expectations import Outcome, require
 from recjobs.validate import validate
 
@@ -103,6 +103,15 @@ def test_good_rows_pass_in_their_order(tmp_path: Path) -> None:
     found = Validated(tmp_path, rows, rating_min=0.5, rating_max=5.0)
     assert (found.accepted, found.rejected) == (rows, [])
     assert all(outcome.passed for outcome in found.outcomes.values())
+
+
+def test_ratings_on_the_limits_are_on_the_scale(tmp_path: Path) -> None:
+    """4.8 and 0.7 are other numbers in float32 than in float64."""
+    rows: list[Row] = [(1, "a", NOON, 0.7, None), (1, "b", NOON, 4.8, None)]
+    found = Validated(tmp_path, rows, rating_min=0.7, rating_max=4.8)
+    assert found.rejected == []
+    found = Validated(tmp_path / "near", rows, rating_min=0.7001, rating_max=4.7999)
+    assert found.summary["rejected"]["off_scale"] == 2
 
 
 def test_a_row_of_several_faults_is_set_aside_once(tmp_path: Path) -> None:
@@ -232,8 +241,3 @@ def test_an_empty_snapshot_is_too_few(tmp_path: Path) -> None:
     found = Validated(tmp_path, [], min_interactions=5)
     assert (found.accepted, found.rejected) == ([], [])
     assert [name for name, outcome in found.outcomes.items() if not outcome.passed] == ["too_few"]
-
-
-def test_an_earliest_that_is_no_date_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"validate.earliest: .* Received: yesterday"):
-        Validated(tmp_path, [GOOD], earliest="yesterday")

@@ -33,8 +33,9 @@ _PACKAGES = (
 _INTRO = """# Performance
 
 Written by `make bench` (shape S, minutes) and `make bench SHAPE=M`; nobody edits it. Contenders
-take turns within one run, a ratio is the median of the turns' ratios, and the least and the
-greatest stand beside it. A shared machine under load widens that span: read it with the load.
+take turns within one run, a ratio is the median of the turns' ratios where its note says nothing
+else, and the least and the greatest stand beside it. A shared machine under load widens that span:
+read it with the load.
 
 Made data: popularity by Zipf and Mandelbrot with a cutoff, log-normal histories, sixteen tastes, no
 pair twice (tests/benchmarks/performance/shapes.py). S: 1 M interactions, 6 k users, 3.7 k items;

@@ -122,7 +122,7 @@ def _load(dsn: str, lists: Path, repeats: int) -> list[Row]:
 def load(dsn: str, lists: Path) -> None:
     """Load the lists as the stage `publish` does before any reader sees them."""
     with db.connect(dsn) as connection:
-        partitions.create(connection, "recs", _RUN)
+        partitions.create(connection, "recs", _RUN, "digest")
     with db.connect(dsn) as connection:
         partitions.load(connection, "recs", _RUN, lists)
     with db.connect(dsn) as connection:
@@ -199,7 +199,8 @@ def _reads(dsn: str, lists: Path, folder: Path, repeats: int) -> list[Row]:
         for b, q in zip(busy, quiet, strict=True)
     ]
     note = (
-        f"p99.9 {most * 1e3:.1f} ms against {least * 1e3:.1f} ms, medians "
+        f"the ratio is that of p99.9 over the reads of all turns, {most * 1e3:.1f} ms against "
+        f"{least * 1e3:.1f} ms: a turn has too few; medians "
         f"{np.median(with_) * 1e3:.2f} and {np.median(without) * 1e3:.2f} ms, longest "
         f"{with_.max() * 1e3:.0f} and {without.max() * 1e3:.0f} ms; {len(with_):,} and "
         f"{len(without):,} reads at {READS_PER_SECOND}/s"
