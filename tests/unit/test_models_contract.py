@@ -165,7 +165,7 @@ class TestBlendOfRanks(TestBlend):
 class TestBlendOfRatings(TestBlend):
     feedback = "explicit"
     params: ClassVar[dict[str, Any]] = {
-        "models": {"mf": TestMfRatings.params, "item_knn": {"shrinkage": 0.0}}
+        "models": {"mf": {**TestMfRatings.params, "epochs": 3}, "item_knn": {"shrinkage": 0.0}}
     }
 
 
