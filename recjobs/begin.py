@@ -91,8 +91,9 @@ def begin(
                 again = {"status": "running", "error": None, "files_removed_at": None, **moved}
                 store.update(run.run_id, dry_run=dry_run, **again)
         except LeaseHeldError:
-            with suppress(RecJobsError):  # that it has to wait is what is to be told
-                store.discard(run.run_id)
+            if fresh and request is None:  # opened just now, and nobody would find it again
+                with suppress(RecJobsError):  # that it has to wait is what is to be told
+                    store.discard(run.run_id)
             raise
         run = store.get(run.run_id)
     return run

@@ -3,7 +3,7 @@
 Each is two transactions: the run's lists are attached in the first, readers are pointed at it in
 the second, and between the two those readers end that can't know of the new partition yet
 (`pointer.settle`). A kill in between leaves a run attached and not live: the same call goes on
-from there. Lists that stayed attached since they were live are known to every reader.
+from there.
 """
 
 from __future__ import annotations
@@ -84,12 +84,12 @@ def promote(job: Job, run_id: int, *, by: str, why: str) -> bool:
             )
         return now
 
-    def bring(connection: db.PgConnection) -> tuple[bool, bool]:
+    def bring(connection: db.PgConnection) -> bool:
         now = unpinned(connection)
         if failed := pointer.failed_checks(connection, job.schema, run_id):
             raise CheckFailedError(f"run {run_id} can't be promoted: {failed}")
-        brought = _bring(connection, job.schema, run_id)
-        return now.live_run_id == run_id, brought or not now.ever_live
+        _bring(connection, job.schema, run_id)
+        return now.live_run_id != run_id
 
     def flip(connection: db.PgConnection) -> None:
         unpinned(connection)
@@ -97,11 +97,9 @@ def promote(job: Job, run_id: int, *, by: str, why: str) -> bool:
         pointer.point(connection, job.schema, run_id, "promote", by=by, why=why)
 
     sweep(job)  # an earlier partition of the run may be on its way out
-    is_live, attached = pointer.locked(job, bring)
-    if is_live:
+    if not pointer.locked(job, bring):
         return False
-    if attached:
-        _settle(job)
+    _settle(job)
     pointer.locked(job, flip)
     return True
 
@@ -113,7 +111,7 @@ def rollback(job: Job, *, pin: bool, by: str, why: str) -> int:
         ConfigError: There is none that is still kept.
     """
 
-    def bring(connection: db.PgConnection) -> tuple[int | None, int, bool]:
+    def bring(connection: db.PgConnection) -> tuple[int | None, int]:
         found = pointer.rows(connection, "live/previous", job.schema)
         if not found:
             raise ConfigError(
@@ -121,8 +119,8 @@ def rollback(job: Job, *, pin: bool, by: str, why: str) -> int:
                 "itself, is still kept. See: recjobs status"
             )
         run_id = int(found[0][0])
-        brought = _bring(connection, job.schema, run_id)
-        return pointer.standing(connection, job.schema, run_id).live_run_id, run_id, brought
+        _bring(connection, job.schema, run_id)
+        return pointer.standing(connection, job.schema, run_id).live_run_id, run_id
 
     def flip(connection: db.PgConnection) -> None:
         now = pointer.standing(connection, job.schema, run_id)
@@ -137,9 +135,8 @@ def rollback(job: Job, *, pin: bool, by: str, why: str) -> int:
             pointer.pin(connection, job.schema, pinned=True, by=by, why=why)
 
     sweep(job)  # an earlier partition of the run may be on its way out
-    taken_back, run_id, attached = pointer.locked(job, bring)
-    if attached:
-        _settle(job)
+    taken_back, run_id = pointer.locked(job, bring)
+    _settle(job, pointer.URGENT_SECONDS)
     pointer.locked(job, flip)
     return run_id
 
@@ -153,13 +150,13 @@ def unpin(job: Job) -> None:
     pointer.locked(job, lambda c: pointer.pin(c, job.schema, pinned=False, by=None, why=None))
 
 
-def _settle(job: Job) -> None:
-    for warning in pointer.settle(job):
+def _settle(job: Job, longest: float | None = None) -> None:
+    for warning in pointer.settle(job, longest):
         _logger.warning("%s", warning)
 
 
-def _bring(connection: db.PgConnection, schema: str, run_id: int) -> bool:
-    """Attach a run's lists where they are in the archive; tell whether they were."""
+def _bring(connection: db.PgConnection, schema: str, run_id: int) -> None:
+    """Attach a run's lists, from the archive if that is where they are."""
     place = pointer.lists_in(connection, schema, run_id)
     if place == "top_n_archive":
         partitions.copy(connection, schema, run_id, "top_n_archive", "top_n_list")
@@ -168,7 +165,6 @@ def _bring(connection: db.PgConnection, schema: str, run_id: int) -> bool:
     elif place != "top_n_list":
         what = "were dropped, for they were too old" if place else "were never published"
         raise ConfigError(f"run {run_id} can't go live: its lists {what}")
-    return place == "top_n_archive"
 
 
 def _require_attached(connection: db.PgConnection, schema: str, run_id: int) -> None:

@@ -28,6 +28,8 @@ ATTEMPTS: Final = 5
 #: Least and longest pause between attaching a run and pointing at it. The least is for replicas,
 #: whose readers are not seen here; the longest is for those who keep a transaction open for hours.
 SETTLE_SECONDS: Final = (0.1, 60.0)
+#: The longest pause of a rollback, whose lists are mostly known to every reader: bad ones are live.
+URGENT_SECONDS: Final = 2.0
 _PASSING: Final = (
     psycopg2.errors.LockNotAvailable,
     psycopg2.errors.DeadlockDetected,
@@ -92,7 +94,7 @@ def locked(job: Job, work: Callable[[db.PgConnection], T]) -> T:
     return _once(job, work)
 
 
-def settle(job: Job) -> list[str]:
+def settle(job: Job, longest: float | None = None) -> list[str]:
     """Wait until the readers that may not know of a partition attached just now have ended.
 
     A query that was planned before the attach and takes its snapshot after the pointer moved would
@@ -100,11 +102,16 @@ def settle(job: Job) -> list[str]:
     statement for as long as its transaction is open, which hears of no attach under the locks that
     it has. No lock is held here: nobody waits but the run.
 
+    Args:
+        job: Whose lists they are.
+        longest: Seconds; default: the longest of `SETTLE_SECONDS`.
+
     Returns:
         A warning of those that have not ended in time, else nothing.
     """
-    least, longest = SETTLE_SECONDS
-    deadline = time.monotonic() + longest
+    least, at_most = SETTLE_SECONDS
+    at_most = at_most if longest is None else longest
+    deadline = time.monotonic() + at_most
     with db.connect(job.dsn, autocommit=True) as connection:
         lists = sql.Identifier(job.schema, "top_n_list").as_string(connection)
 
@@ -120,7 +127,7 @@ def settle(job: Job) -> list[str]:
         return []
     pids = ", ".join(sorted(str(pid) for _, pid in before))
     return [
-        f"the pointer was moved after {longest:g} s though transactions were open that had read "
+        f"the pointer was moved after {at_most:g} s though transactions were open that had read "
         f"the lists before (process {pids}): until they end, statements prepared in them may find "
         "no list"
     ]

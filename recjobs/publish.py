@@ -27,6 +27,7 @@ from recjobs.artifacts import RunFolder
 from recjobs.columns import ACTIVE, AVAILABLE, ITEM_ID, REASON, TITLE, USER_ID, IdType
 from recjobs.config import Settings
 from recjobs.copy_binary import copy_in
+from recjobs.dataset import BoolArray
 from recjobs.files import row_batches
 from recjobs.index import Index
 from recjobs.pointer import Job
@@ -166,7 +167,9 @@ def _stored(job: Job, run: Run, digest: str) -> bool:
     def stored(connection: db.PgConnection) -> bool | None:
         place = pointer.lists_in(connection, job.schema, run.run_id)
         if place in (None, "dropped"):
-            return False
+            # Detaching may have failed before, for readers that have ended by now.
+            left = partitions.attached_digest(connection, job.schema, run.run_id, "top_n_list")
+            return None if left else False
         there = partitions.attached_digest(connection, job.schema, run.run_id, str(place))
         if digest == there or pointer.standing(connection, job.schema, run.run_id).ever_live:
             return True
@@ -262,24 +265,23 @@ def _batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]
 def _items(folder: RunFolder) -> pa.Table:
     """Return every item of the run with its title, where the source has one, and availability."""
     index = Index.load(folder.path("index", "items.parquet"))
-    columns = [ITEM_ID, TITLE, AVAILABLE]
-    source = pq.read_table(folder.path("extract", "items.parquet"), columns=columns)
+    source = pq.read_table(folder.path("extract", "items.parquet"), columns=[ITEM_ID, TITLE])
     rows = pc.index_in(index.ids, value_set=source[ITEM_ID].combine_chunks())
-    found = source.select([TITLE, AVAILABLE]).combine_chunks().take(rows)
-    return pa.table(
-        {
-            ITEM_ID: index.ids,
-            TITLE: found[TITLE],
-            AVAILABLE: pc.fill_null(found[AVAILABLE], True),
-        }
-    )
+    titles = source[TITLE].combine_chunks().take(rows)
+    available = _of_log(folder, "available")
+    return pa.table({ITEM_ID: index.ids, TITLE: titles, AVAILABLE: available})
+
+
+def _of_log(folder: RunFolder, name: str) -> BoolArray:
+    """Return one array of the log: the whole would be read for nothing."""
+    with np.load(folder.path("index", "log.npz"), allow_pickle=False) as log:
+        array: BoolArray = log[name]
+    return array
 
 
 def _unserved(folder: RunFolder) -> pa.Table:
     """Return the users that the run knows and makes no list for, each with the reason."""
-    # One array of the log: the whole would be read for nothing.
-    with np.load(folder.path("index", "log.npz"), allow_pickle=False) as log:
-        eligible = log["eligible"]
+    eligible = _of_log(folder, "eligible")
     users = Index.load(folder.path("index", "users.parquet"))
     ids = users.decode(np.flatnonzero(~eligible))
     source = pq.read_table(folder.path("extract", "users.parquet"), columns=[USER_ID, ACTIVE])

@@ -248,12 +248,13 @@ class RunStore:
             return False
         return True
 
-    def goes_on(self, run_id: int) -> bool:
-        """Tell whether a process is at work on a run, or has just ended a stage of it.
+    def was_killed(self, run: Run) -> bool:
+        """Tell whether a stage of the run began, did not end, and no process is at work on it.
 
         This may wait some seconds; see `lease.goes_on`.
         """
-        return lease.goes_on(self._dsn, self._schema, run_id)
+        begun = run.status == "running" and run.stage is not None and run.stage not in run.timings
+        return begun and not lease.goes_on(self._dsn, self._schema, run.run_id)
 
     def release(self, run_id: int) -> None:
         """Give the lease back, if the run holds it and none of its processes is at work."""

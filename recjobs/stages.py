@@ -213,7 +213,7 @@ def _report(night: Night, out: StageOutput, progress: Progress) -> None:
         **asdict(run.key),
         **same,
         live_run_id=live.run_id if live else None,
-        goes_on=run.status != "running" or store.goes_on(run.run_id),
+        killed=store.was_killed(run),
         metric_history=[MetricPoint(**row) for row in history if row["value"] is not None],
         publications=[Publication(**row) for row in store.publications(_PUBLICATIONS)],
     )

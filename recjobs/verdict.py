@@ -16,13 +16,14 @@ def verdict(settings: Settings, run_id: int) -> Run:
         RecJobsError: A stage failed; of the class that the stage raised.
     """
     store = RunStore.of(settings)
-    store.release(run_id)
     run = store.get(run_id)
+    killed = store.was_killed(run)
+    store.release(run_id)
     if run.status == "failed":
         name, _, message = (run.error or "RecJobsError: unknown").partition(": ")
         kind = getattr(errors, name, RecJobsError)
         raise kind(f"run {run_id} failed in stage {run.stage}: {message}")
-    if run.status == "running" and run.stage and not store.goes_on(run_id):
+    if killed:
         raise DatabaseError(
             f"run {run_id} stopped in stage {run.stage}: its process ended without a word (killed, "
             "out of memory, timed out). See the log of the stage, then run it again: it resumes"

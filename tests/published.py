@@ -113,7 +113,9 @@ class Job:
         with folder.writing("index") as out:
             users.save(out.folder / "users.parquet")
             items.save(out.folder / "items.parquet")
-            np.savez(out.folder / "log.npz", eligible=eligible)
+            offered = np.ones(len(items), dtype=np.bool_)
+            offered[items.encode(known)[:1]] = False
+            np.savez(out.folder / "log.npz", eligible=eligible, available=offered)
         few = {self.user(number) for number in short}
         with folder.writing("score") as out:
             self._scores(out.folder, users.ids.filter(pa.array(eligible)), places, extra, few)

@@ -190,12 +190,15 @@ def _ratings(
         yield ok(name, "event types say what is a positive")
         return
     column, least = relation.column("rating", settings.source.rating), feedback.positive_at
-    question = statement("doctor/ratings", rating_value=column.sql, relation=relation.sql)
-    [(has_positive, greatest)] = ask(server.connection, question, {"positive_at": least})
+    question = statement("doctor/ratings", rating_value=column.float8, relation=relation.sql)
+    [(has_positive, greatest, has_rows)] = ask(server.connection, question, {"positive_at": least})
     if has_positive:
         yield ok(name, f"there are positives: rated {least:g} or more, or not rated")
-    elif greatest is None:
+    elif not has_rows:
         yield ok(name, "no ratings to judge by")
+    elif greatest is None:
+        mend = "see whether source.rating is the right column"
+        yield fail(name, "no rating is a finite number: a night would set all rows aside", mend)
     else:
         message = f"feedback.positive_at is {least:g}, but no rating is above {greatest:g}: "
         message += "nothing would be a positive"

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
@@ -90,22 +91,35 @@ class GraphFilter(BlockModel):
         return CLOSED_FORM
 
     def _singular_vectors(self, matrix: sparse.csr_matrix) -> Float32Array:
-        """Return the leading right singular vectors of the large parts, ``(n_items, dim)``."""
-        users, items = large_parts(matrix, self.settings.embedding_dim)
-        large = matrix[users][:, items]
-        dim = min(self.settings.embedding_dim, *large.shape)
-        with blas_threads(self.threads):
-            if min(large.shape) <= _EXACT:
-                right = _exact_singular_vectors(large, dim)
-            else:
-                from sklearn.utils.extmath import randomized_svd
+        """Return the leading right singular vectors of the large parts, ``(n_items, dim)``.
 
-                right = randomized_svd(
-                    large, dim, n_oversamples=_OVERSAMPLES, n_iter=_PASSES, random_state=self.seed
-                )[2].T
-        vectors = np.zeros((matrix.shape[1], right.shape[1]), dtype=np.float32)
-        vectors[items] = right
-        return vectors
+        Of each part by itself: of a mix of two, which are equally great, one part would have a say
+        in the other.
+        """
+        dim, parts = self.settings.embedding_dim, large_parts(matrix, self.settings.embedding_dim)
+        found = [self._leading(matrix[users][:, items], dim) for users, items in parts]
+        values = np.concatenate([value for value, _ in found])
+        vectors = np.zeros((matrix.shape[1], len(values)), dtype=np.float32)
+        done = 0
+        for (_, items), (_, right) in zip(parts, found, strict=True):
+            vectors[items, done : done + right.shape[1]] = right
+            done += right.shape[1]
+        return np.ascontiguousarray(vectors[:, np.argsort(-values, kind="stable")[:dim]])
+
+    def _leading(
+        self, matrix: sparse.csr_matrix, dim: int
+    ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+        """Return the leading singular values of a part and their right vectors, as columns."""
+        dim = min(dim, *matrix.shape)
+        with blas_threads(self.threads):
+            if min(matrix.shape) <= _EXACT:
+                return _exact_singular_vectors(matrix, dim)
+            from sklearn.utils.extmath import randomized_svd
+
+            _, values, right = randomized_svd(
+                matrix, dim, n_oversamples=_OVERSAMPLES, n_iter=_PASSES, random_state=self.seed
+            )
+        return values, right.T
 
     def score_block(self, user_idx: Int32Array) -> Float32Array:
         """Return scores; see `BlockModel.score_block`."""
@@ -143,8 +157,8 @@ def require_memory(history: sparse.csr_matrix, available: int) -> None:
         )
 
 
-def large_parts(matrix: sparse.csr_matrix, dim: int) -> tuple[BoolArray, BoolArray]:
-    """Tell which users, and which items, are in a part of the graph that is worth a dimension.
+def large_parts(matrix: sparse.csr_matrix, dim: int) -> list[tuple[BoolArray, BoolArray]]:
+    """Return the parts of the graph that are worth a dimension.
 
     Each part that nothing joins to the others has a singular value of 1, the greatest there is,
     however small it is: hundreds of single users with items of their own would take all dimensions.
@@ -155,7 +169,7 @@ def large_parts(matrix: sparse.csr_matrix, dim: int) -> tuple[BoolArray, BoolArr
         dim: How many singular vectors there will be.
 
     Returns:
-        bool ``(n_users,)`` and ``(n_items,)``.
+        Of each part its users, bool ``(n_users,)``, and its items, bool ``(n_items,)``.
     """
     n_users, n_items = matrix.shape
     size = n_users + n_items
@@ -164,12 +178,14 @@ def large_parts(matrix: sparse.csr_matrix, dim: int) -> tuple[BoolArray, BoolArr
     n_parts, part = connected_components(graph, connection="weak")
     of_user, of_item = part[:n_users], part[n_users:]
     positives = np.bincount(of_user, np.diff(matrix.indptr), minlength=n_parts)
-    large = positives >= min(positives.max(), matrix.nnz / dim)
-    return large[of_user], large[of_item]
+    large = np.flatnonzero(positives >= min(positives.max(), matrix.nnz / dim))
+    return [(of_user == each, of_item == each) for each in large]
 
 
-def _exact_singular_vectors(matrix: sparse.csr_matrix, dim: int) -> Float32Array:
-    """Return the leading right singular vectors by the smaller of the two Gram matrices."""
+def _exact_singular_vectors(
+    matrix: sparse.csr_matrix, dim: int
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """Return the leading singular values and right vectors by the smaller of the Gram matrices."""
     wide = matrix.shape[0] < matrix.shape[1]
     matrix = matrix.astype(np.float64)
     values, vectors = np.linalg.eigh((matrix @ matrix.T if wide else matrix.T @ matrix).toarray())
@@ -178,4 +194,4 @@ def _exact_singular_vectors(matrix: sparse.csr_matrix, dim: int) -> Float32Array
     right = vectors[:, real]
     if wide:
         right = matrix.T @ right / np.sqrt(values[real])
-    return right.astype(np.float32)
+    return np.sqrt(values[real]), right

@@ -71,7 +71,7 @@ class ReportFacts:
         training_threads: Part of the key.
         started_at: When the run began.
         stage: The stage that failed, where one did.
-        goes_on: False where the status is ``running`` and no process is at work on the run.
+        killed: Whether its stage began, did not end, and no process is at work on the run.
         error: Why it failed, ``"DataError: no rows …"``: the class of the error tree, then its
             message.
         decision: The gate's decision: ``promote``, ``hold`` or ``undecided``.
@@ -102,7 +102,7 @@ class ReportFacts:
     training_threads: int
     started_at: datetime
     stage: str | None = None
-    goes_on: bool = True
+    killed: bool = False
     error: str | None = None
     decision: str | None = None
     rule: str | None = None

@@ -95,7 +95,7 @@ def headline(facts: ReportFacts, settings: Settings) -> Headline:
     if facts.dry_run or facts.status == "dry_run":
         title = "Dry run: nothing was published"
         return Headline("plain", title, facts.rule or "", _readers(facts), [], [promote])
-    if facts.status == "running" and facts.stage and not facts.goes_on:
+    if facts.killed:
         title = f"Stopped in stage {facts.stage}"
         return Headline("bad", title, _KILLED, _readers(facts), [_LOG], [again])
     if facts.status == "running":

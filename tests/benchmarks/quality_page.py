@@ -78,15 +78,24 @@ def _part(
             and (len(cells.get(family, ())), _date(cells.get(family, ())))
             < (int(row["seeds"]), row["on"])
         }
-    differences = {} if before is None else before.differences
-    minus = {
-        family: {other: told for other, told in differences[family].items() if other in stay}
-        for family in stay
-        if family in differences
-    }
     anew = {family: seeds for family, seeds in cells.items() if family not in stay}
     found = {family: _line(split, family, seeds) for family, seeds in anew.items()}
     found |= {family: list(row.values()) for family, row in stay.items()}
+    minus: dict[str, dict[str, str]] = {}
+    if before is not None:
+        # A difference stays with its family's row, while the other's figure is what it was.
+        same = {
+            other
+            for other, row in before.rows.items()
+            if found.get(other, [])[:2] == list(row.values())[:2]
+        }
+        minus = {
+            family: {
+                other: told for other, told in before.differences[family].items() if other in same
+            }
+            for family in stay
+            if family in before.differences
+        }
     rows = {family: found[family] for family in families if family in found}
     lines = [f"### {split.title}", "", f"`{name}`, protocol *{split.protocol}*", ""]
     if rows:

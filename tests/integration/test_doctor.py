@@ -208,9 +208,19 @@ def test_what_a_night_can_do_is_no_defect(
 def test_ratings_of_which_none_is_a_positive_but_what_is_no_number(
     database: str, examined: Examine
 ) -> None:
-    run(database, SHOP, "update ratings set stars = 'nan' where stars = 5")
+    run(
+        database,
+        SHOP,
+        "alter table ratings alter stars type double precision",
+        "update ratings set stars = 'nan' where stars = 5",
+        "update ratings set stars = 1.7e308 where stars = 1",
+    )
     found = examined(database, feedback={"positive_at": 5})
     assert troubles(found) == {"feedback.ratings": "fail", "target.migrations": "warn"}
+    assert "no rating is above 1.7e+308" in found["feedback.ratings"].message
+    run(database, "update ratings set stars = 'infinity'")
+    found = examined(database, feedback={"positive_at": 5})
+    assert "no rating is a finite number" in found["feedback.ratings"].message
 
 
 def test_a_schema_of_an_application(database: str, examined: Examine) -> None:

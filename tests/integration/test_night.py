@@ -633,6 +633,12 @@ def test_runs_that_had_to_wait_push_nobodys_files_out(shop: Shop) -> None:
     # The plain one is found again by the same command; nobody would find the fresh ones.
     rows = shop.execute("select as_of, fresh from recs.run where timings = '{}'")
     assert sorted(rows) == [(night(24), False), (night(26), False)]
+    # What another call opened fresh is not this one's to remove.
+    theirs = RunStore.of(settings)
+    shop.execute("update recs.run set fresh = true where timings = '{}' and not fresh")
+    with pytest.raises(LeaseHeldError):
+        pipeline.begin(settings, night(26))
+    assert theirs.get(max(run_id for (run_id,) in shop.execute("select run_id from recs.run")))
     pipeline.run_stages(settings, working.run_id)
     assert run_folder(dry).finished("train")
 

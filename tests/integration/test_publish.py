@@ -19,6 +19,7 @@ from recjobs import lease, live, partitions, pointer, publish
 from recjobs.artifacts import RunFolder
 from recjobs.columns import ID_TYPES, IdType
 from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
+from recjobs.index import Index
 from recjobs.runs import Run
 
 
@@ -432,6 +433,39 @@ def test_lists_of_an_earlier_attempt_are_not_published(
     assert lists == [([again.item(run, place) for place in range(N + MARGIN)],)]
     assert job.partitions() == {"top_n_list": [f"top_n_list_{r.run_id}" for r in (first, run)]}
     assert job.rows("select * from recs.similar_user_list") == []
+
+
+def test_a_retry_goes_on_once_readers_of_the_earlier_lists_have_ended(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(database, tmp_path).migrated()
+    job.night(1)
+    run = job.open(2)
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pointer, "settle", killed)
+        with pytest.raises(Killed):
+            job.publish(run)
+    again = Repaired(database, tmp_path)
+    RunFolder(run.artifacts, run.run_id).remove()
+    with closing(psycopg2.connect(database)) as reader, reader.cursor() as cursor:
+        cursor.execute("select count(*) from recs.top_n_list")
+        with pytest.raises(DatabaseError):
+            again.publish(run, publish={"lock_timeout_ms": 100})
+    assert again.publish(run)["live"]
+    lists = again.rows("select distinct item_ids from recs.top_n_list where run_id = 2")
+    assert lists == [([again.item(run, place) for place in range(N + MARGIN)],)]
+
+
+def test_items_are_available_as_the_run_took_them(database: str, tmp_path: Path) -> None:
+    job = Job(database, tmp_path).migrated()
+    run = job.night(1)
+    index = Index.load(RunFolder(run.artifacts, run.run_id).path("index", "items.parquet"))
+    found = dict(job.rows("select item_id, available from recs.item"))
+    assert found == {item: item != job.item(run, 0) for item in index.ids.to_pylist()}
 
 
 def test_without_the_lease_nothing_goes_live(job: Job) -> None:

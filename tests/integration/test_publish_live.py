@@ -132,9 +132,9 @@ def test_a_pin_set_while_a_run_is_brought_back_is_not_overridden(
         job.publish(run, publish={"attached": 2})
     settle = pointer.settle
 
-    def pinned_meanwhile(at: pointer.Job) -> list[str]:
+    def pinned_meanwhile(at: pointer.Job, longest: float | None) -> list[str]:
         job.rows("update recs.live set pinned = true, pinned_by = 'oncall'")
-        return settle(at)
+        return settle(at, longest)
 
     monkeypatch.setattr(pointer, "settle", pinned_meanwhile)
     with pytest.raises(ConfigError, match="pinned by oncall"):
@@ -218,7 +218,7 @@ def test_a_rollback_that_meets_a_publish_is_told_to_look_again(
     assert job.rollback() == 2
     settle = pointer.settle
 
-    def meanwhile(where: pointer.Job) -> list[str]:
+    def meanwhile(where: pointer.Job, longest: float | None) -> list[str]:
         monkeypatch.setattr(pointer, "settle", settle)
         job.night(4)
         return []
@@ -229,7 +229,29 @@ def test_a_rollback_that_meets_a_publish_is_told_to_look_again(
     assert job.live() == 4
 
 
-def test_a_rollback_to_lists_that_stayed_attached_waits_for_no_reader(job: Job) -> None:
+def test_a_promotion_that_was_cut_short_waits_for_readers_again(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = job.open(1)
+    for run in (first, job.open(2), job.open(3)):
+        job.publish(run, publish={"attached": 2})
+    settle, waited = pointer.settle, []
+
+    def interrupted(where: pointer.Job, longest: float | None) -> list[str]:
+        waited.append(longest)
+        if len(waited) == 1:
+            raise KeyboardInterrupt
+        return settle(where, longest)
+
+    monkeypatch.setattr(pointer, "settle", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        job.promote(first)
+    assert job.live() == 3
+    job.promote(first)
+    assert (job.live(), len(waited)) == (1, 2)
+
+
+def test_a_rollback_waits_for_no_reader_for_long(job: Job) -> None:
     job.night(1)
     job.night(2)
     with closing(psycopg2.connect(job.dsn)) as app, app.cursor() as cursor:

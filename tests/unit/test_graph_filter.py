@@ -102,8 +102,11 @@ def test_refuses_co_occurrences_that_do_not_fit() -> None:
         graph_filter.require_memory(history, 2**20)
 
 
-def joined(*blocks: tuple[int, int]) -> TrainingSet:
-    """Blocks of users and items that nothing joins; all users of a block like its first item."""
+def joined(*blocks: tuple[int, int], mixed: bool = False) -> TrainingSet:
+    """Blocks of users and items that nothing joins; all users of a block like its first item.
+
+    Mixed, the ids of the items are in no order.
+    """
     rng = np.random.default_rng(9)
     rows, user, item = [], 0, 0
     for n_users, n_items in blocks:
@@ -111,6 +114,9 @@ def joined(*blocks: tuple[int, int]) -> TrainingSet:
         has[:, 0] = has[0] = True
         rows += [(user + u, item + i, 1.0) for u, i in np.argwhere(has).tolist()]
         user, item = user + n_users, item + n_items
+    if mixed:
+        order = rng.permutation(item).tolist()
+        rows = [(user, order[item], day) for user, item, day in rows]
     log = log_of(rows)
     return training_set(log, every(log), 10**15, FeedbackSettings())
 
@@ -133,15 +139,30 @@ def test_users_whom_nothing_joins_to_others_take_no_dimension(
     np.testing.assert_array_equal(np.isfinite(scores[40:, 15:]), own)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_large_parts_have_no_say_in_each_other(
+    monkeypatch: pytest.MonkeyPatch, exact: bool
+) -> None:
+    if not exact:
+        monkeypatch.setattr(graph_filter, "_EXACT", 3)
+    train = joined((200, 80), (100, 40), (1, 10), mixed=True)
+    scores = fitted(train).score_block(np.arange(301, dtype=np.int32))
+    alone = train.item_idx[train.indptr[300] : train.indptr[301]]
+    assert np.flatnonzero(np.isfinite(scores[300])).tolist() == alone.tolist()
+    first, second = (np.isfinite(rows).any(axis=0) for rows in (scores[:200], scores[200:300]))
+    assert not (first & second).any()
+    assert (first | second).sum() == 120
+
+
 def test_every_large_part_has_dimensions() -> None:
     train = joined((40, 15), (30, 12), (1, 2))
-    users, items = graph_filter.large_parts(train.positives(), 6)
-    assert users.tolist() == [True] * 70 + [False]
-    assert items.tolist() == [True] * 27 + [False] * 2
+    first, second = graph_filter.large_parts(train.positives(), 6)
+    assert first[0].tolist() == [True] * 40 + [False] * 31
+    assert second[1].tolist() == [False] * 15 + [True] * 12 + [False] * 2
     vectors = fitted(train, embedding_dim=6).relation().targets
     assert vectors[:15].any()
     assert vectors[15:27].any()
     assert not vectors[27:].any()
     # Of none that is worth a dimension, the largest have some all the same.
-    users, _ = graph_filter.large_parts(joined(*[(2, 1)] * 5, (1, 1)).positives(), 2)
-    assert users.tolist() == [True] * 10 + [False]
+    parts = graph_filter.large_parts(joined(*[(2, 1)] * 5, (1, 1)).positives(), 2)
+    assert np.logical_or.reduce([users for users, _ in parts]).tolist() == [True] * 10 + [False]

@@ -399,7 +399,7 @@ def test_choices_in_words() -> None:
         ({"live_run_id": 9}, "plain", "Stored, not live", "lists of run 9"),
         ({"published_source": POPULAR, "decision": "hold"}, "warn", "Popularity", "popularity"),
         ({"status": "running", "stage": "score"}, "plain", "Still running: stage score", "lists"),
-        ({"status": "running", "stage": "score", "goes_on": False}, "bad", "Stopped in", "lists"),
+        ({"status": "running", "stage": "score", "killed": True}, "bad", "Stopped in", "lists"),
         ({"status": "failed", "error": "KeyError: 'x'"}, "bad", "Failed in stage", "lists"),
     ],
 )  # fmt: skip
