@@ -44,6 +44,11 @@ class Holder:
     ttl: float
     silent: float
 
+    @property
+    def patience(self) -> float:
+        """Seconds for which a living process at work is never silent."""
+        return 1.5 * beat(self.ttl)
+
     def is_gone(self) -> bool:
         """Tell whether the process was at work on this machine and can't be found here.
 
@@ -95,14 +100,12 @@ def acquire(
     }  # fmt: skip
     dead: list[str] = []
     while (held := _taken_or_held(dsn, schema, {**values, "dead": dead})) is not None:
-        # Gone and silent for longer than a living one ever is: it died at work.
-        patience = 1.5 * beat(held.ttl)
         if not held.is_gone() or held.process in dead:
             raise LeaseHeldError(_held(run_id, held))
-        if held.silent > patience:
+        if held.silent > held.patience:  # and gone: it died at work
             dead.append(held.process)
         else:
-            time.sleep(min(0.1, patience))
+            time.sleep(min(0.1, held.patience))
 
 
 def _taken_or_held(dsn: str, schema: str, values: Mapping[str, Any]) -> Holder | None:
@@ -131,7 +134,7 @@ def goes_on(dsn: str, schema: str, run_id: int) -> bool:
         first = first or expiries
         if expiries - first or not all(each.at_work for each in held):
             return True
-        if all(each.silent > 1.5 * beat(each.ttl) for each in held):
+        if all(each.silent > each.patience for each in held):
             return False
         time.sleep(0.1)
 
