@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
 from recjobs import records, stages, version
@@ -68,7 +69,8 @@ def attempt(
         if night.run.status == "stored":
             return "reused"  # not looked at: its artifacts may be kept no longer
         require_same_code(night.run)
-        with lease(night.settings, run_id, f"{stage} {shard}" if shard else ""):
+        with lease(night.settings, run_id, f"{stage} {shard}" if shard else "") as require_lease:
+            night = replace(night, require_lease=require_lease)
             _require_before(night, before)
             return _share(night, stage, shard, progress) if shard else _work(night, stage, progress)
     except LeaseHeldError:
@@ -143,6 +145,8 @@ def _work(night: Night, stage: str, progress: Progress) -> StageState:
     if not reuse:
         with night.folder.writing(stage) as out:
             stages.WORK[stage](night, out, progress)
+            night.require_lease()  # who took it commits these files, or has done so
+    night.require_lease()  # and again: a commit of large files takes a while
     manifest = night.folder.manifest(stage)
     if stage in records.RECORD:
         records.RECORD[stage](night, manifest.summary)
@@ -157,6 +161,7 @@ def _share(night: Night, stage: str, shard: Shard, progress: Progress) -> StageS
     started = time.monotonic()
     if not stages.SHARDED[stage](night, shard, progress):
         return "reused"
+    night.require_lease()
     seconds = round(time.monotonic() - started, 3)
     night.store.update(night.run.run_id, stage=stage, timings={f"{stage} {shard}": seconds})
     return "done"

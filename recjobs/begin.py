@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
 from collections.abc import Mapping
@@ -13,8 +14,9 @@ from recjobs import models, version
 from recjobs.config import Settings
 from recjobs.errors import ConfigError, LeaseHeldError, RecJobsError
 from recjobs.night import lease
-from recjobs.runs import FINISHED, Run, RunKey, RunStore
+from recjobs.runs import FINISHED, Run, RunKey, RunStore, run_folder
 
+_logger = logging.getLogger(__name__)
 #: Sections that a run may override; the others say where things are, not what a list is.
 _OVERRIDABLE: Final = (
     "feedback", "holdout", "validate", "model", "train", "evaluate", "gate", "score", "rerank",
@@ -78,6 +80,9 @@ def begin(
         artifacts=_new_folder(settings),
         cold_every=_cold_every(settings) if warm else None,
     )
+    if run.supersedes and not (run.fresh or run.timings):
+        told = "run %d was opened before its as_of, and lacks rows: run %d supersedes it"
+        _logger.warning(told, run.supersedes, run.run_id)
     if run.status not in FINISHED:
         if dry_run and not run.dry_run:
             raise ConfigError(
@@ -88,6 +93,9 @@ def begin(
         try:
             with lease(settings, run.run_id):  # taken, and kept for the first stage
                 moved = _moved(run, settings)
+                if run.decision in ("hold", "undecided") and not run.ever_live:
+                    # What it may publish was decided while nothing was live: something may be now.
+                    run_folder(run).remove("gate")
                 again = {"status": "running", "error": None, "files_removed_at": None, **moved}
                 store.update(run.run_id, dry_run=dry_run, **again)
         except LeaseHeldError:

@@ -90,13 +90,15 @@ def runs_table(runs: Sequence[Run], live: Run | None) -> Table:
         status = f"{run.status}{mark}"
         if run.status in ("failed", "running"):
             status += f" in {run.stage}"
+        # What kept a run from going live says nothing of one that has been live since.
+        why = run.error or (None if run.ever_live else run.why_not_live) or run.rule or ""
         table.add_row(
             str(run.run_id),
             f"{run.key.as_of:%Y-%m-%d %H:%M}",
             status,
             run.model,
             run.decision or "",
-            (run.error or run.why_not_live or run.rule or "").replace("[", r"\["),
+            why.replace("[", r"\["),
         )
     return table
 

@@ -29,6 +29,16 @@ _UNREADABLE_DSN: Final = (
     "the DSN can't be read: expected postgresql://user:password@host:5432/database, with "
     "special characters of the password percent-encoded, or host=… user=… dbname=…"
 )
+#: What libpq says of a server that answers and lets nobody in by this DSN. It gives no SQLSTATE,
+#: and a server may speak another language: then it counts as one that can't be reached.
+_REFUSED: Final = re.compile(
+    r"^.*(?:(?:password|peer|ident|SASL|certificate) authentication failed|no password supplied"
+    r"|pg_hba\.conf|(?:role|database) \".*\" does not exist|no such (?:user|database)"
+    r"|is not permitted to log in|permission denied for database).*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+#: How the message ends where no connection could be opened.
+SEE_DOCTOR: Final = ". See: recjobs doctor"
 _MISSING = (
     psycopg2.errors.UndefinedTable,
     psycopg2.errors.UndefinedColumn,
@@ -45,7 +55,8 @@ def connect(dsn: str, *, autocommit: bool = False) -> Iterator[PgConnection]:
 
     Raises:
         DatabaseError: The server can't be reached, or failed or refused a statement.
-        ConfigError: The DSN is malformed, a right or a relation is missing.
+        ConfigError: The DSN is malformed, or the server refuses its role, its password or its
+            database; a right or a relation is missing.
     """
     try:
         patience = parse_dsn(dsn).get("connect_timeout", _CONNECT_SECONDS)
@@ -57,9 +68,7 @@ def connect(dsn: str, *, autocommit: bool = False) -> Iterator[PgConnection]:
         # So it does with a value that is none: an unencoded / makes the password a port.
         if re.search(r"connection option|invalid port number", str(error)):
             raise ConfigError(_UNREADABLE_DSN) from None
-        # An unencoded @ in a password makes its rest a part of the host name.
-        message = re.sub(r'"[^"@]*@', '"…@', _first_line(error))
-        raise DatabaseError(f"can't connect to the database: {message}") from None
+        raise _unconnected(error) from None
     try:
         connection.autocommit = autocommit
         yield connection
@@ -71,24 +80,39 @@ def connect(dsn: str, *, autocommit: bool = False) -> Iterator[PgConnection]:
         connection.close()
 
 
+def _unconnected(error: psycopg2.OperationalError) -> ConfigError | DatabaseError:
+    """Return the error of our tree that says why no connection could be opened."""
+    refused = _REFUSED.search(str(error))  # of several hosts the last: no other is tried then
+    line = refused[0] if refused else first_line(error)
+    # An unencoded @ in a password makes its rest a part of the host name.
+    message = "can't connect to the database: " + re.sub(r'"[^"@]*@', '"…@', line)
+    if refused:
+        return ConfigError(
+            f"{message}. Look at the role, the password and the database of the DSN (in the "
+            f"variable that dsn_env names, else RECJOBS_DSN), and at pg_hba.conf{SEE_DOCTOR}"
+        )
+    return DatabaseError(message + SEE_DOCTOR)
+
+
 def translated(error: psycopg2.Error) -> ConfigError | DatabaseError:
     """Return the error of our tree that says what to do about one of the driver's."""
     if isinstance(error, psycopg2.errors.InsufficientPrivilege):
-        return ConfigError(f"a right is missing: {_first_line(error)}. See: recjobs doctor")
+        return ConfigError(f"a right is missing: {first_line(error)}. See: recjobs doctor")
     if isinstance(error, _MISSING):
         return ConfigError(
-            f"{_first_line(error)}. If it is one of ours, run: recjobs migrate; "
+            f"{first_line(error)}. If it is one of ours, run: recjobs migrate; "
             "if it is one of the source's, see: recjobs doctor"
         )
     if isinstance(error, psycopg2.errors.DependentObjectsStillExist):
         return ConfigError(
-            f"{_first_line(error)}: {error.diag.message_detail}. Drop those first, which are none "
+            f"{first_line(error)}: {error.diag.message_detail}. Drop those first, which are none "
             "of ours, and make them again afterwards"
         )
-    return DatabaseError(_first_line(error))
+    return DatabaseError(first_line(error))
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of a driver's error: the rest quotes the query."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -1,6 +1,6 @@
 """What can go wrong, by what the operator should do about it.
 
-    RecJobsError                 exit 1   a defect: report it, with the traceback
+    RecJobsError                 exit 1   unknown: a full disk, no memory, or a defect to report
     ├── ConfigError              exit 2   fix what the message names (`recjobs doctor`), run again
     ├── DataError                exit 3   the inputs: look at recs.check_result, mend, run --fresh
     │   └── CheckFailedError     exit 3   the same: an expectation set to "stop" did not hold
@@ -57,3 +57,15 @@ class LeaseHeldError(DatabaseError):
     """Another run of this job holds the lease: wait until it ends or its lease expires."""
 
     exit_code = 6
+
+
+def failure(error: str | None) -> tuple[type[RecJobsError], str]:
+    """Split ``"DataError: no rows"`` into the class and the message.
+
+    An error from outside the tree is of the class at its root, its own left in the message.
+    """
+    name, colon, message = (error or "").partition(": ")
+    kind = globals().get(name) if colon and name.isidentifier() else None
+    if isinstance(kind, type) and issubclass(kind, RecJobsError):
+        return kind, message
+    return RecJobsError, error or "No reason was recorded: see the log of the stage."

@@ -87,8 +87,8 @@ def extract(
 
     Raises:
         ConfigError: A table, a column or a right is missing, or a type does not fit.
-        DataError: An item or user occurs twice in its table, the items' has no row, or no row of
-            the users' counts.
+        DataError: An item or user occurs twice in its table, one of these has no row, or no row
+            of the users' counts though there are interactions.
         DatabaseError: The server can't be reached, was lost, or cancelled every attempt.
     """
     if as_of.tzinfo is None:
@@ -117,18 +117,23 @@ def extract(
             if reuse is None:
                 raise
             reuse.start_over(str(error))
-    if "items" in tables and not tables["items"].num_rows:
-        raise DataError(
-            "source.items: expected a row for each item. Received: none. Is the table filled?"
-        )
+    for name in ("items", "users"):
+        if name in tables and not tables[name].num_rows:
+            raise DataError(
+                f"source.{name}: expected a row for each {name[:-1]}. Received: none. Is the table "
+                "filled?"
+            )
     schema = _schema(ITEM_COLUMNS + FEATURE_COLUMNS, queries)
     items = known_before(as_of, tables.get("items"), ITEM_ID, written.items, schema, source.items)
     schema = _schema((*USER_COLUMNS, *FEATURE_COLUMNS, SEGMENT), queries)
     users = known_before(as_of, tables.get("users"), USER_ID, written.users, schema, source.users)
-    if "users" in tables and not users.num_rows:
+    # Without interactions there is nobody to find there: `validate` tells of those.
+    if "users" in tables and not users.num_rows and written.rows:
+        created = f"was created before {as_of} or " if source.users.created_at else ""
         raise DataError(
-            f"source.users: none of its {tables['users'].num_rows} rows was created before {as_of} "
-            "or is a user of the interactions, so nobody would get a list. Is the table filled?"
+            f"source.users: none of its {tables['users'].num_rows:,} rows {created}is a user of "
+            "the interactions, so nobody would get a list. Does source.users.user_id hold their "
+            "ids?"
         )
     pq.write_table(items, out.folder / "items.parquet", **_PARQUET)
     pq.write_table(users, out.folder / "users.parquet", **_PARQUET)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from recjobs.columns import EVERYBODY
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, SeenItems, TrainingSet
-from recjobs.models.popular import PopularSettings, by_segment
+from recjobs.models.popular import Orders, PopularSettings, by_segment
 
 
 class Fallback:
@@ -23,12 +21,11 @@ class Fallback:
     """
 
     def __init__(self, train: TrainingSet, candidates: BoolArray) -> None:
-        score = by_segment(train, PopularSettings().half_life_days)[:, candidates]
-        place = np.argsort(-score, axis=1, kind="stable")
+        popularity = by_segment(train, PopularSettings().half_life_days)
+        self._orders = Orders(popularity, candidates)
+        self.orders, self.scores = self._orders.orders, self._orders.scores
         self._segment_of = train.log.segments.of
         self.segments = (*train.log.segments.names, EVERYBODY)
-        self.orders = np.flatnonzero(candidates).astype(np.int32)[place]
-        self.scores = np.take_along_axis(score, place, axis=1)
 
     @property
     def order(self) -> Int32Array:
@@ -45,14 +42,4 @@ class Fallback:
         filled: Int32Array,
     ) -> None:
         """Complete short lists in place, each from the list of its user's segment."""
-        from recjobs import kernels
-
-        segment = self._segment_of(users)
-        for code in np.unique(segment):
-            rows = np.flatnonzero(segment == code)
-            items, scores = item_idx[rows], score[rows]
-            kernels.fill_from(
-                self.orders[code], self.scores[code], users[rows],
-                seen.indptr, seen.indices, items, scores, filled[rows],
-            )  # fmt: skip
-            item_idx[rows], score[rows] = items, scores
+        self._orders.complete(self._segment_of(users), users, seen, item_idx, score, filled)

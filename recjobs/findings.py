@@ -47,27 +47,26 @@ def record_outcomes(
 
 def record_metrics(connection: db.PgConnection, schema: str, run_id: int, metrics: Path) -> None:
     """Record the rows of ``metrics.parquet``."""
-    db.execute(connection, db.query("runs/forget_metrics", schema=schema), {"run_id": run_id})
     batches = pq.read_table(metrics, columns=list(_METRICS)).to_batches()
-    _append(connection, sql.Identifier(schema, "metric"), run_id, _METRICS, batches)
+    _replace(connection, (schema, "metric"), run_id, _METRICS, batches)
 
 
 def record_rejected(connection: db.PgConnection, schema: str, run_id: int, rejected: Path) -> None:
     """Record the first `MAX_REJECTED` rows of each reason."""
-    db.execute(connection, db.query("runs/forget_rejected", schema=schema), {"run_id": run_id})
     batches = _first_per_reason(rejected)
-    _append(connection, sql.Identifier(schema, "rejected_row"), run_id, _REJECTED, batches)
+    _replace(connection, (schema, "rejected_row"), run_id, _REJECTED, batches)
 
 
-def _append(
+def _replace(
     connection: db.PgConnection,
-    table: sql.Identifier,
+    table: tuple[str, str],
     run_id: int,
     columns: Mapping[str, str],
     batches: Iterable[pa.RecordBatch],
 ) -> None:
+    db.execute(connection, db.query("publish/forget", table=table), {"run_id": run_id})
     named = (batch.add_column(0, "run_id", pa.array([run_id] * len(batch))) for batch in batches)
-    copy_in(connection, table, {"run_id": "bigint", **columns}, named)
+    copy_in(connection, sql.Identifier(*table), {"run_id": "bigint", **columns}, named)
 
 
 def _first_per_reason(rejected: Path) -> Iterator[pa.RecordBatch]:

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -159,8 +159,11 @@ def holding(
     ttl: float,
     handover: float,
     part: str = "",
-) -> Iterator[None]:
+) -> Iterator[Callable[[], None]]:
     """Hold the lease while the block runs, renewed by a thread; then keep it for the next stage.
+
+    Gives the block what refuses to go on where the lease was lost, with a `LeaseHeldError`: to be
+    called before anything is committed that another process may have done meanwhile.
 
     Args:
         dsn: The target database.
@@ -179,7 +182,7 @@ def holding(
     heart = _Heart(dsn, schema, ours, ttl)
     heart.start()
     try:
-        yield
+        yield heart.require
     except BaseException:
         heart.stop()
         with suppress(RecJobsError):  # the stage's own failure is the one to be told
@@ -187,11 +190,7 @@ def holding(
         raise
     heart.stop()
     if heart.lost or not _renew(dsn, schema, ours, handover, at_work=False):
-        raise LeaseHeldError(
-            f"run {run_id} lost the job's lease while a stage was at work: {holder} could not "
-            f"renew it in time (lease.ttl_seconds = {ttl:g}), or another run took it. Nothing was "
-            "published; run it again."
-        )
+        raise _lost(ours, ttl)
 
 
 class _Heart(threading.Thread):
@@ -201,21 +200,31 @@ class _Heart(threading.Thread):
         super().__init__(name=f"lease of run {ours['run_id']}", daemon=True)
         self.lost = False
         self._lease = (dsn, schema, ours, ttl)
+        self._ours = ours
         self._ttl = ttl
+        self._renewed = time.monotonic()
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        renewed = time.monotonic()
-        while not self._stopping.wait(beat(self._ttl)):
-            try:
-                kept = _renew(*self._lease, at_work=True)
-                renewed = time.monotonic()
-            except RecJobsError:
-                # The database may be restarting: try again for as long as the lease is valid.
-                kept = time.monotonic() - renewed < self._ttl
-            if not kept:
-                self.lost = True
-                return
+        while not self.lost and not self._stopping.wait(beat(self._ttl)):
+            self._beat()
+
+    def require(self) -> None:
+        """Refuse to go on without the lease; asked of the database, not of the last beat."""
+        self._beat()
+        if self.lost:
+            raise _lost(self._ours, self._ttl)
+
+    def _beat(self) -> None:
+        asked = time.monotonic()
+        try:
+            kept = _renew(*self._lease, at_work=True)
+            self._renewed = asked
+        except RecJobsError:
+            # The database may be restarting: try again for as long as the lease is valid.
+            kept = time.monotonic() - self._renewed < self._ttl
+        if not kept:
+            self.lost = True
 
     def stop(self) -> None:
         self._stopping.set()
@@ -228,6 +237,14 @@ def _renew(
     values = {**ours, "seconds": seconds, "at_work": at_work}
     with db.connect(dsn) as connection:
         return bool(db.execute(connection, db.query("lease/renew", schema=schema), values))
+
+
+def _lost(ours: Mapping[str, Any], ttl: float) -> LeaseHeldError:
+    return LeaseHeldError(
+        f"run {ours['run_id']} lost the job's lease while a stage was at work: {ours['holder']} "
+        f"could not renew it in time (lease.ttl_seconds = {ttl:g}), or another process took it. "
+        "What the stage had not committed by then is gone; run it again."
+    )
 
 
 def _held(run_id: int, held: Holder) -> str:

@@ -1,7 +1,7 @@
 """Measures of ranked lists and of predicted ratings, with bootstrap intervals over users.
 
 Arrays in, arrays or floats out. A measure of accuracy gives one value per user, so that two models
-can be compared user by user: `paired_difference` resamples users, never models.
+can be compared user by user: `mean_interval` of their differences draws users, never models.
 
 A list is a row of ``recommended``, int32, ``(n_users, n)``, best first, -1 where it is shorter.
 """
@@ -186,19 +186,6 @@ def mean_interval(values: Float64Array, bootstrap: Bootstrap) -> list[Interval]:
     """
     means = resample(values, bootstrap) / len(values)
     return _intervals(values.mean(axis=0), means, bootstrap)
-
-
-def paired_difference(
-    ours: Float64Array, theirs: Float64Array, bootstrap: Bootstrap
-) -> list[Interval]:
-    """Return the mean of ours minus theirs per column, the same users drawn for both.
-
-    Args:
-        ours: float64, ``(n_users, n_columns)``; row ``u`` is the same user in both.
-        theirs: float64, ``(n_users, n_columns)``.
-        bootstrap: The draws.
-    """
-    return mean_interval(ours - theirs, bootstrap)
 
 
 def error_intervals(

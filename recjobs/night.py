@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,12 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """What a stage may use: the settings (overrides applied), the run, its artifacts."""
+    """What a stage may use: the settings (overrides applied), the run, its artifacts.
+
+    Attributes:
+        require_lease: Refuses to go on where the stage has lost the job's lease meanwhile (see
+            `lease.holding`); nothing where it holds none.
+    """
 
     settings: Settings
     run: Run
     folder: RunFolder
     store: RunStore
+    require_lease: Callable[[], None] = lambda: None
 
     @classmethod
     def of(cls, settings: Settings, run: Run) -> Night:
@@ -40,7 +47,8 @@ class Night:
         if settings.hash() != run.key.settings_hash:
             raise ConfigError(
                 f"run {run.run_id} began with other settings (hash {run.key.settings_hash}, now "
-                f"{settings.hash()}): put them back to finish it, or start a run with the new ones"
+                f"{settings.hash()}): put them back to finish it or to write its report, or start "
+                "a run with the new ones"
             )
         return cls(settings, run, run_folder(run), RunStore.of(settings))
 
@@ -50,8 +58,13 @@ class Night:
         return microseconds(self.run.key.as_of)
 
 
-def lease(settings: Settings, run_id: int, part: str = "") -> AbstractContextManager[None]:
-    """Hold the job's lease for a run, or for a part of a stage of it, while a block runs."""
+def lease(
+    settings: Settings, run_id: int, part: str = ""
+) -> AbstractContextManager[Callable[[], None]]:
+    """Hold the job's lease for a run, or for a part of a stage of it, while a block runs.
+
+    Gives the block what refuses to go on where it was lost; see `lease.holding`.
+    """
     holder = f"{socket.gethostname()}:{os.getpid()}"
     ttl, handover = settings.lease.ttl_seconds, settings.lease.handover_seconds
     return RunStore.of(settings).lease(run_id, holder, ttl, handover, part)

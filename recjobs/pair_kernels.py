@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from recjobs.kernels import compiled, place_of
+
+#: Of an item's number, as many as there are counters for.
+_DIGIT_BITS: Final = 16
+_DIGIT: Final = (1 << _DIGIT_BITS) - 1
+#: Of a key, the row.
+_ROW: Final = (1 << 32) - 1
 
 
 @compiled
@@ -84,6 +92,9 @@ def order_pairs(
 ) -> None:
     """Order the chosen rows of users ``first:last`` by item, those of a pair as given.
 
+    A sort by counting, of all these users at once: by item, then by user. What it writes to should
+    fit the cache, so there should not be more than some hundred thousand rows.
+
     Args:
         first: The first user.
         last: The user after the last.
@@ -95,23 +106,39 @@ def order_pairs(
         newest: Which of them are their pair's last, ``(n_chosen,)``; written.
         pairs: Of each user, ``(n_users,)``; written.
     """
-    longest = 0
+    origin, count, greatest = indptr[first], 0, 0
+    # A user and a row of theirs, both counted from the first.
+    keys = np.empty(begin[last] - begin[first], dtype=np.int64)
     for user in range(first, last):
-        longest = max(longest, begin[user + 1] - begin[user])
-    keys = np.empty(longest, dtype=np.int64)
-    for user in range(first, last):
-        count = 0
         for row in range(indptr[user], indptr[user + 1]):
             if rows[row]:
-                keys[count] = (np.int64(items[row]) << 32) | (row - indptr[user])
+                keys[count] = (np.int64(user - first) << 32) | (row - origin)
                 count += 1
-        own = keys[:count]
-        own.sort()
+                greatest = max(greatest, items[row])
+    spare, ends = np.empty_like(keys), np.empty(_DIGIT + 1, dtype=np.int64)
+    shift = 0
+    while shift == 0 or greatest >> shift:
+        ends[: min(greatest >> shift, _DIGIT) + 1] = 0
+        for key in keys:
+            ends[(items[origin + (key & _ROW)] >> shift) & _DIGIT] += 1
+        before = 0
+        for digit in range(min(greatest >> shift, _DIGIT) + 1):
+            before, ends[digit] = before + ends[digit], before
+        for key in keys:
+            digit = (items[origin + (key & _ROW)] >> shift) & _DIGIT
+            spare[ends[digit]] = key
+            ends[digit] += 1
+        keys, spare = spare, keys
+        shift += _DIGIT_BITS
+    place = begin[first:last].copy()
+    for key in keys:
+        user = key >> 32
+        order[place[user]] = origin + (key & _ROW)
+        place[user] += 1
+    for user in range(first, last):
         pairs[user] = 0
-        for place in range(count):
-            at = begin[user] + place
-            order[at] = indptr[user] + (own[place] & 0xFFFFFFFF)
-            newest[at] = place + 1 == count or own[place] >> 32 != own[place + 1] >> 32
+        for at in range(begin[user], begin[user + 1]):
+            newest[at] = at + 1 == begin[user + 1] or items[order[at]] != items[order[at + 1]]
             pairs[user] += newest[at]
 
 

@@ -17,6 +17,7 @@ from psycopg2 import sql
 
 from recjobs import db
 from recjobs.columns import POPULAR
+from recjobs.config import Settings
 from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
 from recjobs.run_rows import unknown
 
@@ -50,6 +51,12 @@ class Job:
     dsn: str
     schema: str
     lock_timeout_ms: int = 2000
+
+    @classmethod
+    def of(cls, settings: Settings) -> Job:
+        """Return the job with these settings."""
+        dsn, lock_timeout_ms = settings.target.resolve(), settings.publish.lock_timeout_ms
+        return cls(dsn, settings.job.db_schema, lock_timeout_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from recjobs import publish
+from recjobs import live
 from recjobs.attempt import require_same_code
 from recjobs.columns import POPULAR
 from recjobs.config import Settings
 from recjobs.errors import ConfigError
 from recjobs.night import Night, lease
 from recjobs.pipeline import STAGES, run_stage, run_stages
+from recjobs.pointer import Job
 from recjobs.progress import Watch, unwatched
 from recjobs.runs import Run, RunStore, run_folder
+from recjobs.shards import Shard
 
 
 def promote(settings: Settings, run_id: int, *, why: str, by: str, watch: Watch = unwatched) -> Run:
@@ -35,7 +37,7 @@ def promote(settings: Settings, run_id: int, *, why: str, by: str, watch: Watch 
             "gate held, and popularity lists were stored in its place. Run the night again with "
             "--fresh --dry-run, then promote that run"
         )
-    publish.promote(settings.target.resolve(), settings, run, by=by, why=why)
+    live.promote(Job.of(settings), run_id, by=by, why=why)
     if unfinished:
         with watch("report") as progress:  # the page says what is live: until now another run was
             run_stage(settings, run_id, "report", progress)
@@ -58,10 +60,9 @@ def _reopen(settings: Settings, run: Run, *, rule: str) -> None:
     for stage in STAGES[: STAGES.index("refit")]:
         run_folder(run).manifest(stage)  # else it would extract and train another model than held
     with lease(settings, run.run_id):
-        if run.published_source == POPULAR:  # a dry run that the gate held: no lists of the model's
-            folder = run_folder(run)
-            parts = folder.parts("score") if folder.finished("score") else []
-            folder.remove("check", "score", *parts)
+        if run.published_source != "model":  # held: what was scored before that is popularity's
+            shards = Shard.all(settings.schedule.shards)
+            run_folder(run).remove("check", "score", *(shard.part("score") for shard in shards))
         RunStore.of(settings).update(
             run.run_id,
             status="running",

@@ -53,9 +53,10 @@ def _gate(night: Night, summary: Mapping[str, Any]) -> None:
     source = summary["publish"]
     changes = {"decision": summary["decision"], "rule": summary["rule"]}
     if source == "nothing":
-        night.store.update(night.run.run_id, status="held", error=None, **changes)
+        changes |= {"status": "held", "error": None, "published_source": None}
     else:
-        night.store.update(night.run.run_id, published_source=source, **changes)
+        changes |= {"published_source": source}
+    night.store.update(night.run.run_id, **changes)
 
 
 def _check(night: Night, summary: Mapping[str, Any]) -> None:

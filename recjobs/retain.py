@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
-from recjobs import db, partitions, pointer
+from recjobs import companions, db, partitions, pointer
 from recjobs.errors import RecJobsError
 from recjobs.pointer import Job
 from recjobs.sweep import sweep
-
-#: What goes with a run's lists.
-_COMPANIONS: Final = ("similar_list", "similar_user_list", "popular_list", "unserved_user")
 
 
 def retain(job: Job, *, attached: int, archive_days: int) -> list[str]:
@@ -64,9 +61,7 @@ def _archiving(job: Job, run_id: int, attached: int) -> Callable[[db.PgConnectio
 def _dropping(job: Job, run_id: int) -> Callable[[db.PgConnection], None]:
     def drop(connection: db.PgConnection) -> None:
         if pointer.lists_in(connection, job.schema, run_id) == "top_n_archive":
-            for relation in _COMPANIONS:
-                statement = db.query("publish/forget", table=(job.schema, relation))
-                db.execute(connection, statement, {"run_id": run_id})
+            companions.forget(connection, job.schema, run_id)
             pointer.record(connection, job.schema, run_id, "dropped")
 
     return drop
@@ -74,8 +69,8 @@ def _dropping(job: Job, run_id: int) -> Callable[[db.PgConnection], None]:
 
 def _forget_unpublished(job: Job, days: int) -> None:
     with db.connect(job.dsn) as connection:
-        for relation in _COMPANIONS:
-            names = {"schema": job.schema, "table": (job.schema, relation)}
+        for table in companions.TABLES:
+            names = {"schema": job.schema, "table": (job.schema, table)}
             statement = db.query("retain/forget_unpublished", **names)
             db.execute(connection, statement, {"days": days})
 

@@ -6,10 +6,10 @@ no session is kept open for that long.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ _CHANGEABLE: Final = frozenset({
     "timings", "warm_nights", "files_removed_at",
 })  # fmt: skip
 _ATTEMPTS: Final = 10
+#: Nights of a metric's history, at most.
+_NIGHTS: Final = 60
 #: Folders that one night removes at most.
 _PRUNED: Final = 50
 
@@ -72,6 +74,8 @@ class RunStore:
     ) -> Run:
         """Return the run of this key as it stands, or a new one.
 
+        A run that was opened before its as_of has not seen all that came before it: once that
+        instant has passed, a new run supersedes it.
         Two processes that open the same key at once get the same run; the database sees to it. An
         unfinished run is changed only by who then takes the lease for it.
 
@@ -114,7 +118,8 @@ class RunStore:
             run = self._one(connection, request=request) if request else None
             for _ in range(_ATTEMPTS):
                 newest = self._one(connection, **same_key) if run is None else None
-                run = run or (None if fresh else newest)
+                early = newest is not None and newest.started_at < key.as_of <= datetime.now(UTC)
+                run = run or (None if fresh or early else newest)
                 if run is not None:
                     return run
                 supersedes = newest.run_id if newest else None
@@ -189,13 +194,13 @@ class RunStore:
         rows = self._rows("runs/publications", {"many": limit})
         return [dict(zip(names, in_utc(row), strict=True)) for row in rows]
 
-    def metric_history(self, metric: str, as_of: datetime, limit: int = 60) -> list[dict[str, Any]]:
+    def metric_history(self, metric: str, as_of: datetime) -> list[dict[str, Any]]:
         """Return a metric over all users, night by night up to as_of, oldest first.
 
         Each has run_id, as_of, model, value, low, high and was_live.
         """
         names = ("run_id", "as_of", "model", "value", "low", "high", "was_live")
-        values = {"metric": metric, "as_of": as_of, "many": limit}
+        values = {"metric": metric, "as_of": as_of, "many": _NIGHTS}
         rows = self._rows("runs/metric_history", values)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -234,7 +239,7 @@ class RunStore:
         ttl_seconds: float,
         handover_seconds: float = 900.0,
         part: str = "",
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[Callable[[], None]]:
         """Hold the job's lease for a run while a block runs; see `lease.holding`."""
         return lease.holding(
             self._dsn, self._schema, run_id, holder, ttl_seconds, handover_seconds, part

@@ -40,8 +40,6 @@ from recjobs.shards import Shard
 from recjobs.threads import ahead
 from recjobs.topn import TopN, empty_lists
 
-__all__ = ["Fallback", "Scorer", "TopN", "top_n"]
-
 #: Popular items published beyond n and the margin, for users that a run has never seen.
 _POPULAR_SPARES: Final = 100
 #: Items whose neighbours are sought at a time, and the scores that these may hold.

@@ -182,7 +182,9 @@ def _last_per_user(
 def last_rows(user_idx: Int32Array, rows: BoolArray, share: float) -> BoolArray:
     """Return a share of the rows, each its user's last one, where another is left to learn from.
 
-    They are spread evenly over the users, so that the choice follows from the log alone.
+    They are spread evenly over the users, so that the choice follows from the log alone. Of the
+    users with two rows at most half lose one: where hardly anybody has more, nobody would have two
+    in a row left, and a sequence model nothing to learn from.
 
     Args:
         user_idx: int32, ``(n_rows,)``; ascending, each user's oldest row first.
@@ -190,12 +192,15 @@ def last_rows(user_idx: Int32Array, rows: BoolArray, share: float) -> BoolArray:
         share: Of the rows; no more than one per user.
     """
     from_end, count = _position_from_end(user_idx, rows)
-    possible = (rows & (from_end == 0) & (count >= 2)).nonzero()[0]
+    last = rows & (from_end == 0)
+    possible = last & (count > 2)
+    possible[(last & (count == 2)).nonzero()[0][1::2]] = True
+    places = possible.nonzero()[0]
     wanted = max(1, round(int(rows.sum()) * share))
-    chosen = np.linspace(0, max(len(possible) - 1, 0), min(wanted, len(possible)))
-    last = np.zeros(len(rows), dtype=np.bool_)
-    last[possible[chosen.round().astype(np.int64)]] = True
-    return last
+    chosen = np.linspace(0, max(len(places) - 1, 0), min(wanted, len(places)))
+    held = np.zeros(len(rows), dtype=np.bool_)
+    held[places[chosen.round().astype(np.int64)]] = True
+    return held
 
 
 def _position_from_end(user_idx: Int32Array, rows: BoolArray) -> tuple[Int64Array, Int64Array]:

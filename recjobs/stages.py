@@ -165,6 +165,7 @@ def _score_shard(
         return False
     with night.folder.writing(part) as out:
         (scorer or _scorer(night)).lists(shard, out, progress)
+        night.require_lease()
     return True
 
 
@@ -172,33 +173,30 @@ def _check(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.check import check
 
     reference = night.store.reference(night.run.key.as_of)
-    lists = run_folder(reference) if reference else None
     check(
         night.folder.paths("score", "lists.parquet"),
         night.folder.path("score", "popular.parquet"),
         read_log(night.folder),
         night.as_of,
-        lists if lists and lists.finished("score") else None,
+        run_folder(reference) if reference else None,
         night.settings,
         out,
         progress,
+        lists_before=reference.counts.get("lists") if reference else None,
     )
 
 
 def _publish(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs import publish
 
-    out.summary = publish.publish(
-        night.settings.target.resolve(), night.settings, night.run, night.folder, progress
-    )
+    out.summary = publish.publish(night.settings, night.run, night.folder, progress)
 
 
 def _publish_shard(night: Night, shard: Shard, progress: Progress) -> bool:
     """Load a shard's lists, which no reader sees yet; False where they were loaded before."""
     from recjobs import publish
 
-    dsn = night.settings.target.resolve()
-    return publish.load(dsn, night.settings, night.run, night.folder, shard, progress)
+    return publish.load(night.settings, night.run, night.folder, shard, progress)
 
 
 def _report(night: Night, out: StageOutput, progress: Progress) -> None:

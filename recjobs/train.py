@@ -26,7 +26,7 @@ from recjobs.files import write_json
 from recjobs.index import Index
 from recjobs.models.base import History, Model
 from recjobs.models.warm import Start
-from recjobs.progress import Progress
+from recjobs.progress import Progress, within
 from recjobs.split import Split
 
 #: Of the epochs that a cold fit takes.
@@ -85,10 +85,10 @@ def train(
     started = time.perf_counter()
     known = training_set(log, split.training, split.cutoff, settings.feedback)
     if parent is not None and control:
-        warm, _ = _fit_warm(known, parent, settings, _part(progress, 0.0, 0.2))
+        warm, _ = _fit_warm(known, parent, settings, within(progress, 0.0, 0.2))
         warm.save(out.folder / "warm")
         out.summary["warm_seconds"] = round(time.perf_counter() - started, 3)
-        started, progress = time.perf_counter(), _part(progress, 0.2, 1.0)
+        started, progress = time.perf_counter(), within(progress, 0.2, 1.0)
     if parent is not None and not control:
         model, history = _fit_warm(known, parent, settings, progress)
         best_epoch: int | None = parent.epochs
@@ -154,12 +154,12 @@ def _fit_cold(
         return model, model.fit(known, progress=progress), None
     fit = training_set(log, split.fit, split.cutoff, settings.feedback)
     validation = training_set(log, split.validation, split.cutoff, settings.feedback)
-    history = model.fit(fit, validation=validation, progress=_part(progress, 0.0, 0.6))
+    history = model.fit(fit, validation=validation, progress=within(progress, 0.0, 0.6))
     best_epoch = max(1, history.best_epoch or 1)
     choices = model.choices
     model = _make(settings)
     model.choices = choices
-    model.fit(known, epochs=best_epoch, progress=_part(progress, 0.6, 1.0))
+    model.fit(known, epochs=best_epoch, progress=within(progress, 0.6, 1.0))
     return model, history, best_epoch
 
 
@@ -187,13 +187,6 @@ def _fit_from(
 def _make(settings: Settings) -> Model:
     job, chosen = settings.job, settings.model
     return models.make(chosen.name, chosen.params, seed=job.seed, threads=job.training_threads)
-
-
-def _part(progress: Progress, begin: float, end: float) -> Progress:
-    def report(done: float, note: str = "") -> None:
-        progress(begin + (end - begin) * done, note)
-
-    return report
 
 
 def _leave(

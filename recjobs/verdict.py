@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from recjobs import errors
 from recjobs.config import Settings
-from recjobs.errors import DatabaseError, GateError, RecJobsError
+from recjobs.errors import DatabaseError, GateError, failure
 from recjobs.runs import Run, RunStore
 
 
@@ -20,8 +19,7 @@ def verdict(settings: Settings, run_id: int) -> Run:
     killed = store.was_killed(run)
     store.release(run_id)
     if run.status == "failed":
-        name, _, message = (run.error or "RecJobsError: unknown").partition(": ")
-        kind = getattr(errors, name, RecJobsError)
+        kind, message = failure(run.error)
         raise kind(f"run {run_id} failed in stage {run.stage}: {message}")
     if killed:
         raise DatabaseError(
@@ -31,6 +29,6 @@ def verdict(settings: Settings, run_id: int) -> Run:
     if run.status == "running":
         raise DatabaseError(f"run {run_id} is not finished: its last stage is {run.stage}")
     if run.status == "held" or run.decision == "hold":
-        live = "popularity lists were published" if run.status == "stored" else "nothing changed"
+        live = "popularity lists were published" if run.ever_live else "nothing changed"
         raise GateError(f"run {run_id} is held, {live}: {run.rule}")
     return run

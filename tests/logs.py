@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from recjobs.artifacts import StageOutput
 from recjobs.columns import MICROSECONDS_PER_DAY as DAY
-from recjobs.config import Settings
-from recjobs.dataset import NEVER, Interactions
+from recjobs.config import FeedbackSettings, Settings
+from recjobs.dataset import NEVER, Interactions, TrainingSet, training_set
 from recjobs.index import Index
 from recjobs.models import Model
 from recjobs.progress import Progress, silent
@@ -56,6 +56,15 @@ def log_of(
 def every(log: Interactions) -> np.ndarray:
     """All rows of a log."""
     return np.ones(len(log), dtype=np.bool_)
+
+
+def sets(log: Interactions) -> tuple[TrainingSet, TrainingSet]:
+    """All rows but those of the last instant, and these."""
+    last = log.ts == log.ts.max()
+    fit, validation = (
+        training_set(log, rows, 400 * DAY, FeedbackSettings()) for rows in (~last, last)
+    )
+    return fit, validation
 
 
 def before(log: Interactions, as_of: int) -> Interactions:

@@ -14,10 +14,11 @@ import psycopg2
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recjobs import migrate, publish
+from recjobs import live, migrate, pointer, publish
 from recjobs.artifacts import RunFolder
 from recjobs.columns import IdType
 from recjobs.config import Settings
+from recjobs.config.connection import Connection
 from recjobs.index import Index, arrow_type
 from recjobs.migrate import Target
 from recjobs.runs import Run, RunKey, RunStore
@@ -63,7 +64,7 @@ class Job:
 
     def settings(self, **sections: dict[str, Any]) -> Settings:
         """Return settings that have what publishing needs."""
-        return Settings.model_validate(
+        settings = Settings.model_validate(
             {
                 "job": {"name": "test", "schema": self.schema},
                 "source": {"table": "none"},
@@ -71,6 +72,13 @@ class Job:
                 **sections,
             }
         )
+        # Not validated: a file of settings may hold no password, and this one is none.
+        return settings.model_copy(update={"target": Connection.model_construct(dsn=self.dsn)})
+
+    @property
+    def where(self) -> pointer.Job:
+        """What going live and the way back ask for."""
+        return pointer.Job.of(self.settings())
 
     def open(self, number: int, **changes: Any) -> Run:
         """Open the run of a numbered night."""
@@ -160,7 +168,7 @@ class Job:
         if not folder.finished("score"):
             folder = self.artifacts(run)
         with self.store.lease(run.run_id, HOLDER, 600):
-            summary = publish.publish(self.dsn, self.settings(**sections), run, folder)
+            summary = publish.publish(self.settings(**sections), run, folder)
         self.store.update(run.run_id, status="stored")
         self.store.release(run.run_id)
         return summary
@@ -186,11 +194,11 @@ class Job:
 
     def rollback(self, *, pin: bool = False, why: str = "") -> int:
         """Roll back."""
-        return publish.rollback(self.dsn, self.settings(), pin=pin, by="ann", why=why)
+        return live.rollback(self.where, pin=pin, by="ann", why=why)
 
     def promote(self, run: Run, why: str = "looks good") -> None:
         """Promote a run by name."""
-        publish.promote(self.dsn, self.settings(), run, by="ann", why=why)
+        live.promote(self.where, run.run_id, by="ann", why=why)
 
     def partitions(self) -> dict[str, list[str]]:
         """Return the names of the attached tables by parent; "" for tables outside."""

@@ -52,9 +52,21 @@ def read_table(path: Path, needed: tuple[str, ...], wanted: tuple[str, ...] = ()
     schema = check_columns(path, needed)
     columns = [name for name in schema.names if name in {*needed, *wanted}]
     try:
-        return pq.ParquetFile(path).read(columns=columns)
+        table = pq.ParquetFile(path).read(columns=columns)
+        return table.cast(pa.schema([_without_views(field) for field in table.schema]))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} can't be read as Parquet: {error}") from error
+
+
+def _without_views(field: pa.Field) -> pa.Field:
+    """Return a column of text, or of lists of it, without views: Arrow takes no rows of those."""
+    kind = field.type
+    if pa.types.is_string_view(kind):
+        return field.with_type(pa.large_string())
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if lists and pa.types.is_string_view(kind.value_type):
+        return field.with_type(pa.large_list(pa.large_string()))
+    return field
 
 
 def id_type_of(path: Path, table: pa.Table, name: str) -> IdType:
@@ -126,7 +138,7 @@ def times_of(path: Path, table: pa.Table) -> tuple[Int64Array, BoolArray]:
     """Return microseconds, and which rows have a time; the others get the least.
 
     Raises:
-        DataError: They are neither timestamps nor epoch seconds.
+        DataError: They are neither timestamps nor epoch seconds, or one is far off.
     """
     if TS not in table.column_names or pa.types.is_null(table.schema.field(TS).type):
         return np.zeros(len(table), dtype=np.int64), np.zeros(len(table), dtype=np.bool_)
@@ -136,7 +148,11 @@ def times_of(path: Path, table: pa.Table) -> tuple[Int64Array, BoolArray]:
     timed = column.is_valid().to_numpy().astype(np.bool_)
     try:
         if pa.types.is_temporal(column.type):
-            micros = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)
+            zone = getattr(column.type, "tz", None)
+            # Of every type seconds are in range, microseconds of those that are near enough.
+            seconds = column.cast(pa.timestamp("s", zone), safe=False).cast(pa.int64())
+            _check_seconds(path, seconds)
+            micros = column.cast(pa.timestamp("us", zone), safe=False)
             ts = micros.cast(pa.int64())
         else:  # epoch seconds
             seconds = column.cast(pa.float64()) if pa.types.is_floating(column.type) else column
@@ -152,7 +168,7 @@ def times_of(path: Path, table: pa.Table) -> tuple[Int64Array, BoolArray]:
 
 
 def _check_seconds(path: Path, seconds: pa.ChunkedArray) -> None:
-    """Refuse numbers that no clock counts in seconds.
+    """Refuse numbers that no clock counts in seconds, and timestamps as far off.
 
     Raises:
         DataError: One is infinite or far off.
@@ -162,13 +178,22 @@ def _check_seconds(path: Path, seconds: pa.ChunkedArray) -> None:
         raise DataError(f"{path}: expected {TS} as epoch seconds. Received: an infinite number")
     if farthest > _FAR_SECONDS:
         raise DataError(
-            f"{path}: expected {TS} as epoch seconds; beyond the year 5138 they look like "
-            f"milliseconds or finer. Received: {farthest:.0f}"
+            f"{path}: expected {TS} as a timestamp or as epoch seconds, to the year 5138; numbers "
+            f"beyond look like milliseconds or finer. Received: {farthest:.0f} seconds from 1970"
         )
 
 
-def events_of(table: pa.Table) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
-    """Return each row's event type, -1 without one, and the types; see `encode_events`."""
+def events_of(path: Path, table: pa.Table) -> tuple[npt.NDArray[np.int16], tuple[str, ...]]:
+    """Return each row's event type, -1 without one, and the types; see `encode_events`.
+
+    Raises:
+        DataError: They are nothing that can be written as text.
+    """
     if EVENT not in table.column_names:
         return np.full(len(table), -1, dtype=np.int16), ()
-    return encode_events(table[EVENT].cast(pa.string()))
+    try:
+        return encode_events(table[EVENT].cast(pa.string()))
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{path}: expected {EVENT} as text. Received: {table[EVENT].type}, {error}"
+        ) from error

@@ -115,7 +115,7 @@ def read_training(train: Path, items: Path | None) -> Training:
     ts, timed = times_of(train, table)
     user_idx = users.encode(user_ids)
     order = np.lexsort((ts, user_idx))  # stable: rows of one instant stay as they were
-    event, names = events_of(table)
+    event, names = events_of(train, table)
     in_items, created, features = _of_catalogue(items, catalogue, index, ts.min(initial=0))
     log = Interactions(
         users=users,
@@ -147,7 +147,7 @@ def read_judged(test: Path, log: Interactions) -> Judged:
     code = log.items.encode(item_ids)
     strangers = Index.of(log.items.id_type, item_ids.filter(pa.array(code < 0)))
     code[code < 0] = strangers.encode(item_ids)[code < 0] + len(log.items)
-    event, event_names = events_of(table)
+    event, event_names = events_of(test, table)
     return Judged(
         users=users,
         trained_as=log.users.encode(users.ids),

@@ -20,7 +20,7 @@ from recjobs.dataset import BoolArray, Interactions, TrainingSet, training_set
 from recjobs.errors import DataError
 from recjobs.models import model_class
 from recjobs.models.base import Model
-from recjobs.progress import Progress
+from recjobs.progress import Progress, within
 from recjobs.split import last_rows, newest_rows
 
 #: Which rows of T the validation part is: each user's last, or the newest of all.
@@ -131,7 +131,7 @@ def fit(
         history = model.fit(
             fit_set,
             validation=validation if held.any() else None,
-            progress=lambda done, note="": progress(done / 2, note),
+            progress=within(progress, 0.0, 0.5),
         )
         epochs, choices = max(1, history.best_epoch or 1), model.choices
         own_epochs = epochs if history.epochs else None
@@ -141,11 +141,7 @@ def fit(
     model = kind(settings, seed=seed, threads=threads)
     model.choices = choices
     begin = 0.0 if epochs is None else 0.5
-    model.fit(
-        train,
-        epochs=epochs,
-        progress=lambda done, note="": progress(begin + (1 - begin) * done, note),
-    )
+    model.fit(train, epochs=epochs, progress=within(progress, begin, 1.0))
     return Fitted(model, train, own_epochs, selection_seconds, time.perf_counter() - started)
 
 

@@ -20,9 +20,10 @@ from recjobs.bench.files import Judged
 from recjobs.bench.fitting import Fitted
 from recjobs.dataset import BoolArray, Int32Array, Int64Array, SeenItems, contains, distinct
 from recjobs.errors import DataError
+from recjobs.fallback import Fallback
 from recjobs.metrics import Float64Array
 from recjobs.progress import Progress
-from recjobs.score import Fallback, top_n
+from recjobs.score import top_n
 from recjobs.topn import empty_lists
 
 Candidates = Literal["train", "items", "unseen"]

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from recjobs import __version__, models
 from recjobs.bench import files, fitting, rating
-from recjobs.bench.columns import check_columns
+from recjobs.bench.columns import check_columns, events_of
 from recjobs.bench.figures import Figures
 from recjobs.bench.files import Judged
 from recjobs.bench.fitting import Fitted
@@ -177,6 +177,9 @@ def _check(request: Request, kind: type[models.Model]) -> None:
         raise ConfigError("--per-user: --protocol rating has no values by user")
     if request.per_user is not None:
         check_writable(request.per_user, "--per-user")
+        for given in (request.train, request.test, request.negatives, request.items):
+            if given is not None and _same_file(request.per_user, given):
+                raise ConfigError(f"--per-user: expected another file than {given}, which is read")
     if request.candidates == "items" and request.items is None:
         raise ConfigError("--candidates items needs --items")
     if not request.k or min(request.k) < 1:
@@ -184,9 +187,14 @@ def _check(request: Request, kind: type[models.Model]) -> None:
     rated = [RATING] if request.protocol == "rating" else []
     if rated:
         rating.check_predicts(kind)
-    check_columns(request.test, [USER_ID, ITEM_ID, *rated])
+    schema = check_columns(request.test, [USER_ID, ITEM_ID, *rated])
+    events_of(request.test, schema.empty_table())
     if request.negatives is not None:
         check_columns(request.negatives, [USER_ID, files.NEGATIVES])
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _judge(

@@ -65,7 +65,7 @@ def count_faults(
 
 
 @compiled
-def sum_replaced(
+def count_replaced(
     users: Ints,
     bounds: Bounds,
     items: Ints,
@@ -76,7 +76,8 @@ def sum_replaced(
     old_row: int,
     n: int,
     n_items: int,
-) -> tuple[int, int, float, int]:
+    replaced: Bounds,
+) -> tuple[int, int, int]:
     """Compare the first n of lists, old and new, until either are at their end.
 
     Args:
@@ -90,12 +91,13 @@ def sum_replaced(
         old_row: As ``row``.
         n: How many entries of a list are compared.
         n_items: Items there are.
+        replaced: ``(n + 1,)``; by how many entries of an old list were compared, takes how many of
+            them are not on the user's new one.
 
     Returns:
-        Where to go on among the new and the old ones; the sum of the shares of an old list that are
-        not on the user's new one; over how many users.
+        Where to go on among the new and the old ones; how many users were compared.
     """
-    total, compared = 0.0, 0
+    compared = 0
     listed = np.zeros(n_items, dtype=np.bool_)
     while row < len(users) and old_row < len(old_users):
         first, old_first = bounds[row], old_bounds[old_row]
@@ -115,7 +117,7 @@ def sum_replaced(
             for item in new:
                 if item >= 0:
                     listed[item] = False
-            total += 1 - stayed / len(old)
+            replaced[len(old)] += len(old) - stayed
             compared += 1
         old_row += 1
-    return row, old_row, total, compared
+    return row, old_row, compared

@@ -51,22 +51,27 @@ def check(
     settings: Settings,
     out: StageOutput,
     progress: Progress,
+    *,
+    lists_before: int | None = None,
 ) -> None:
     """Hold the scored lists against the expectations of ``[check]``.
 
-    Leaves the outcomes, the reference run that was read and the churn (None without one) and the
-    coverage in the summary; the caller stops the night where an outcome says so.
+    Leaves the outcomes, the reference run that the lists were held against and the churn (None
+    without one) and the coverage in the summary; the caller stops the night where an outcome says
+    so.
 
     Args:
         lists: ``lists.parquet`` of the score stage, of each part.
         popular: ``popular.parquet`` of the score stage.
         log: The whole log before ``as_of``.
         as_of: Microseconds.
-        reference: The reference run, its stage ``score`` finished; None where there is none. One
-            that can't be read any more stops no night: a warning says so.
+        reference: The reference run; None where there is none. Where it can't be read any more the
+            churn is not counted, and a warning says so: that stops no night.
         settings: Of the job; ``[feedback]``, ``[score]`` and ``[check]`` are read.
         out: Takes the summary.
         progress: Told the share of rows done.
+        lists_before: How many lists the reference run has published; None where that is not known,
+            and its files are asked.
 
     Raises:
         DataError: A file of tonight has not the columns that the score stage writes.
@@ -80,7 +85,7 @@ def check(
         recommended=np.zeros(len(log.items), dtype=np.bool_),
         served=np.zeros(len(log.users), dtype=np.bool_),
     )
-    churn = None if reference is None else Churn(reference, log, n)
+    churn = None if reference is None else Churn(reference, lists_before, log, n)
     total = max(sum(pq.read_metadata(path).num_rows for path in lists), 1)
     for batch in ahead(batches(lists, log)):
         _count_rows(batch, counts, log.eligible, n)
@@ -99,7 +104,7 @@ def check(
     out.summary.update(
         outcomes=[asdict(outcome) for outcome in outcomes if outcome.level != "off"],
         churn=churn.mean if churn else None,
-        reference_run_id=reference.run_id if reference and churn and churn.readable else None,
+        reference_run_id=reference.run_id if reference and churn and churn.lists else None,
         coverage=coverage,
     )
 

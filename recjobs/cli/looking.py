@@ -9,7 +9,9 @@ from recjobs.cli.command import Command, positive
 
 def _show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", help="a user's id, as the source spells it")
-    parser.add_argument("-n", type=positive, default=10, help="how many items")
+    parser.add_argument(
+        "-n", type=positive, help="how many items (default: as many as readers get)"
+    )
 
 
 def _parts(parser: argparse.ArgumentParser) -> None:

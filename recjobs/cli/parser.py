@@ -23,7 +23,7 @@ COMMANDS: Final = (
 _EPILOG: Final = """\
 exit codes
   0  done                        4  the gate held the model; what was live stays live
-  1  a defect of recjobs         5  the database failed: run it again, it resumes
+  1  the machine, or a defect   5  the database failed: run it again, it resumes
   2  settings or arguments          (leave out --fresh, which begins anew)
   3  bad input: nothing changed  6  another run of this job is at work: wait for it
 

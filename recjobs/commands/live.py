@@ -43,21 +43,22 @@ def status(args: argparse.Namespace) -> int:
 
 def rollback(args: argparse.Namespace) -> int:
     """Move the live pointer back."""
-    from recjobs import publish
+    from recjobs import live
+    from recjobs.pointer import Job
 
     settings = load_settings(args.config)
-    dsn = settings.target.resolve()
+    job = Job.of(settings)
     if args.unpin:
-        publish.unpin(dsn, settings)
+        live.unpin(job)
     else:
-        publish.rollback(dsn, settings, pin=args.pin, by=_who(), why=args.why)
+        live.rollback(job, pin=args.pin, by=_who(), why=args.why)
     store = RunStore.of(settings)
-    live, pin = store.live(), store.pin()
+    now, pin = store.live(), store.pin()
     if args.json:
-        console.print_json({"live": asdict(live) if live else None, "pinned": pin})
+        console.print_json({"live": asdict(now) if now else None, "pinned": pin})
     else:
         pinned = "; pinned until: recjobs rollback --unpin" if pin else ""
-        console.out.print(f"live: run {live.run_id if live else 'none'}{pinned}")
+        console.out.print(f"live: run {now.run_id if now else 'none'}{pinned}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from recjobs import console
@@ -16,7 +17,7 @@ def show(args: argparse.Namespace) -> int:
 
     user = view.of(load_settings(args.config), args.user, args.n)
     if args.json:
-        console.print_json(view.as_dict(user))
+        console.print_json(asdict(user))
     else:
         console.out.print(view.render(user))
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -63,24 +64,26 @@ def _nights(args: argparse.Namespace, settings: Settings, days: Sequence[datetim
     for as_of in days:
         try:
             error, result = _one_night(args, settings, as_of, overrides)
-        except RecJobsError as failed:  # no later night would fare better
+        except RecJobsError as failed:  # it opened no run
             if not args.json:
                 raise
             error, result = failed, {"as_of": as_of, "failure": _failure(failed)}
         results.append(result)
-        code = max(code, error.exit_code if error else 0)
+        code = max(code, error.exit_code if isinstance(error, RecJobsError) else 0)
         if error and not isinstance(error, (DataError, GateError)):
-            break
+            break  # no later night would fare better
     if args.json:
         console.print_json(results[0] if args.command == "run" else results)
+    if error and not isinstance(error, RecJobsError):
+        raise error
     return code
 
 
 def _one_night(
     args: argparse.Namespace, settings: Settings, as_of: datetime, overrides: Mapping[str, Any]
-) -> tuple[RecJobsError | None, dict[str, Any]]:
-    """Run a night, and return what held it and its run; other errors are raised."""
-    error: RecJobsError | None = None
+) -> tuple[Exception | None, dict[str, Any]]:
+    """Run a night, and return what it failed of and its run; what opens no run is raised."""
+    error: Exception | None = None
     opened = pipeline.begin(
         settings,
         as_of,
@@ -92,20 +95,31 @@ def _one_night(
     console.err.print(_opening(opened), markup=False)
     try:
         pipeline.finish(settings, opened, watch=console.stage_bar)
-    except (DataError, GateError) as held:
-        error = held
+    except Exception as failed:
+        error = failed
     store = RunStore.of(settings)
-    ended = store.get(opened.run_id)
+    try:
+        ended, live = store.get(opened.run_id), store.live()
+    except RecJobsError:
+        if error is None:
+            raise
+        ended, live = opened, None  # the database is what failed
     if not args.json:
-        _print_night(ended, store.live())
-        if error:
+        _print_night(ended, live)
+        if isinstance(error, RecJobsError):
             console.err.print(_failure(error), markup=False)
     failure = _failure(error) if error else None
-    return error, {**asdict(ended), "report": str(console.report_path(ended)), "failure": failure}
+    return error, {**asdict(ended), "report": _report(ended), "failure": failure}
 
 
-def _failure(error: RecJobsError) -> str:
+def _failure(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def _report(run: Run) -> str | None:
+    """Return where the run's page lies; None where none was made, or it is kept no longer."""
+    made = run_folder(run).finished("report")
+    return str(console.report_path(run)) if made else None
 
 
 def _opening(run: Run) -> str:
@@ -117,15 +131,17 @@ def _opening(run: Run) -> str:
 
 def _print_night(run: Run, live: Run | None) -> None:
     folder = run_folder(run)
-    if folder.finished("evaluate"):
-        console.out.print(console.metrics_table(folder))
+    with suppress(DataError):  # a damaged file: the night has said so
+        if folder.finished("evaluate"):
+            console.out.print(console.metrics_table(folder))
     if run.rule:
         console.out.print(f"Gate: {run.decision}. {run.rule}", markup=False)
     is_live = live is not None and live.run_id == run.run_id
     state = "live" if is_live else run.status
     console.out.print(f"Run {run.run_id}, as of {run.key.as_of:%Y-%m-%d %H:%M} UTC: {state}.")
     if run.status == "stored" and not is_live:
-        why = run.why_not_live or "it was live before"
+        why = "it was live before" if run.ever_live else run.why_not_live
         console.out.print(f"It is stored, not live: {why}", markup=False)
     console.out.print(console.timings_line(run), markup=False)
-    console.out.print(f"Report: {console.report_path(run)}", markup=False)
+    if report := _report(run):
+        console.out.print(f"Report: {report}", markup=False)

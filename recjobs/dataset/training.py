@@ -184,6 +184,8 @@ def training_set(
         chosen = last_where(pairs.rows, newest, positive)  # a view does not make a purchase new
     else:
         kept = positive[rating_row]
+    np.maximum(total, _LEAST_WEIGHT, out=total)
+    total *= kept
     (item_idx,), (ts,) = taken(newest, log.item_idx), taken(chosen, log.ts)
     (rating,) = taken(rating_row, log.rating)
     return TrainingSet(
@@ -193,7 +195,7 @@ def training_set(
         indptr=pairs.indptr,
         item_idx=item_idx,
         rating=rating,
-        weight=np.where(kept, np.maximum(total, _LEAST_WEIGHT), 0).astype(np.float32),
+        weight=total,
         positive=kept,
         ts=ts,
         trained=pairs.user_rows >= feedback.min_user_interactions,

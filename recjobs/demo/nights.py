@@ -75,7 +75,7 @@ def _show(settings: Settings, last: Run, config: Path, dsn: str) -> None:
     console.out.print(f"Gate: {last.decision}. {last.rule}", markup=False)
     console.out.print(console.timings_line(last), markup=False)
     console.out.print()
-    console.out.print(show.render(show.of(settings, str(USER), 10)))
+    console.out.print(show.render(show.of(settings, str(USER))))
     console.out.print("\nAsk the tables yourself:\n", style="bold")
     # A DSN of the user's own may hold a password.
     shown = '"$RECJOBS_DSN"' if os.environ.get("RECJOBS_DSN") else shlex.quote(dsn)

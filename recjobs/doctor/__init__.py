@@ -1,7 +1,7 @@
 """Check a job's set-up, and say how to mend each thing that is wrong.
 
-Nothing is changed anywhere, no question keeps a server busy for long, and one broken check does not
-stop the others.
+Nothing is left changed anywhere, no question keeps a server busy for long, and one broken check
+does not stop the others.
 
     job       the settings by themselves: hyperparameters, baselines, features, the schedule
     servers   one server: reachable, version, pooler, role, replica, clock, timeout
@@ -59,7 +59,7 @@ def _open(side: str, where: Connection, opened: dict[str, Server], stack: ExitSt
         dsn = where.resolve()
         connection = stack.enter_context(db.connect(dsn, autocommit=True))
     except RecJobsError as error:
-        return fail(name, str(error), _HOW_TO_CONNECT)
+        return fail(name, str(error).removesuffix(db.SEE_DOCTOR), _HOW_TO_CONNECT)
     opened[side] = Server(side, dsn, connection)
     if _again(opened[side], opened):
         return ok(name, "the source's database, as the same role")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
+
+from psycopg2.extensions import parse_dsn
 
 from recjobs import db
 from recjobs.doctor.finding import Finding, fail, ok, warn
@@ -124,9 +126,4 @@ def _now() -> datetime:
 
 def same_server(one: str, other: str) -> bool:
     """Tell whether two DSNs lead to the same database as the same role."""
-    from psycopg2.extensions import parse_dsn
-
-    def known(dsn: str) -> dict[str, Any]:
-        return dict(parse_dsn(dsn))
-
-    return known(one) == known(other)
+    return parse_dsn(one) == parse_dsn(other)

@@ -13,9 +13,9 @@ from recjobs import db
 from recjobs.config import ItemSource, Settings, UserSource, seen_days
 from recjobs.doctor.finding import Finding, fail, guarded, ok, warn
 from recjobs.doctor.servers import Server
-from recjobs.errors import ConfigError
-from recjobs.source import Relation, TimeColumn, plan, relation_of, statement
+from recjobs.source import Relation, TimeColumn, plan, statement
 from recjobs.source.questions import ask, epoch
+from recjobs.source.tables import Tables
 
 #: Below it reading a whole table is as quick as reading it by an index.
 _SMALL_BYTES: Final = 8 << 20
@@ -52,12 +52,9 @@ def check(server: Server, settings: Settings) -> Iterator[Finding]:
         "source.future": _future,
     }
     with connection:
-        found = relation_of(connection, source)
-    if found is None:
-        raise ConfigError("source: give the interactions as table or sql_file")
-    time = TimeColumn.of(
-        found, "time", source.time, unit=source.time_unit, zone=source.source_timezone
-    )
+        tables = Tables.look(connection, alone)
+    found = tables.interactions
+    time = tables.time(found, "time", source.time)
     for name, each in checks.items():
         findings = guarded(name, partial(each, server, settings, found, time))
         yield from findings

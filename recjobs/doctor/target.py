@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,8 @@ from recjobs.source import id_types
 from recjobs.source.questions import ask
 
 _LITTLE_BYTES: Final = 2 << 30
+#: Next to nothing: hardly a night's files fit.
+_TOO_LITTLE_BYTES: Final = 32 << 20
 
 
 def check_rights(server: Server, settings: Settings) -> Iterator[Finding]:
@@ -95,15 +97,18 @@ def check_artifacts(settings: Settings) -> Iterator[Finding]:
         files.exists(path)  # raises where the store does not answer
         yield ok(name, f"{root} answers")
         return
-    folder = _nearest(Path(path))
-    if not os.access(folder, os.W_OK):
+    try:
+        folder = _nearest(Path(path))
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".recjobs-doctor-"):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
         mend = "give the job's user the right, or set artifacts.root to another folder"
-        yield fail(name, f"{folder} can't be written to", mend)
+        yield fail(name, f"artifacts.root {root} can't be written to: {error}", mend)
         return
-    free = shutil.disk_usage(folder).free
     message = f"{free / 2**30:.1f} GB are free at {folder}"
     if free < _LITTLE_BYTES:
-        yield warn(name, message, "make room, lower artifacts.keep_runs, or move artifacts.root")
+        found = fail if free < _TOO_LITTLE_BYTES else warn
+        yield found(name, message, "make room, lower artifacts.keep_runs, or move artifacts.root")
     else:
         yield ok(name, message)
 

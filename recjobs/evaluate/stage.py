@@ -7,6 +7,7 @@ known at the split's cutoff.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -59,7 +60,8 @@ def evaluate(
         split: Its parts.
         settings: Of the job.
         champion: The live run's evaluated model, None where there is none.
-        out: Where the files go; the summary counts what was judged.
+        out: Where the files go; the summary counts what was judged, and the seconds that fitting
+            the baselines took.
         progress: Told the share of models done.
         no_champion: Why there is none.
         warm: On a control night: the same model, started from an earlier night's weights.
@@ -68,7 +70,8 @@ def evaluate(
     if champion is not None and (reason := refusal(champion, log, split, settings)):
         champion, no_champion = None, reason
     rerank = Reranker.of(judged.train, model, settings.rerank)
-    contenders = _contenders(model, log, judged, champion, warm, settings, rerank)
+    fitting: dict[str, float] = {}
+    contenders = _contenders(model, log, judged, champion, warm, settings, rerank, fitting)
     lists: dict[str, Int32Array] = {}
     for name, rank in contenders.items():
         progress(0.9 * len(lists) / len(contenders), f"{name}, {len(judged.users):,} users")
@@ -95,6 +98,7 @@ def evaluate(
         champion_run_id=champion.run_id if champion else None,
         drawn_from=judged.drawn_from,
         no_champion=found["no_champion"],
+        baseline_seconds=fitting,
     )
     progress(1.0)
 
@@ -107,8 +111,12 @@ def _contenders(
     warm: Model | None,
     settings: Settings,
     rerank: Reranker | None,
+    fitting: dict[str, float],
 ) -> dict[str, Callable[[], Int32Array]]:
-    """Return, by name, what makes each model's lists; a baseline is fitted when it is called."""
+    """Return, by name, what makes each model's lists.
+
+    A baseline is fitted when it is called; how long that takes is noted in ``fitting``.
+    """
     train, block = judged.train, settings.score.block_users
     fallback = Fallback(train, train.candidates)
 
@@ -119,10 +127,12 @@ def _contenders(
     def baseline(name: str) -> Int32Array:
         job = settings.job
         fitted = models.make(name, {}, seed=job.seed, threads=job.training_threads)
+        started = time.perf_counter()
         try:
             fitted.fit(train)
         except DataError:  # nothing to learn from, as in ratings without a positive
             return lists(None)
+        fitting[name] = round(time.perf_counter() - started, 3)
         return lists(fitted)
 
     contenders: dict[str, Callable[[], Int32Array]] = {model.name: partial(lists, model, rerank)}

@@ -19,9 +19,8 @@ from recjobs.init.words import (
     looks_like_id,
     words,
 )
-from recjobs.source.catalog import SOURCE_ID_TYPES, Column
+from recjobs.source.catalog import NUMBER_TYPES, SOURCE_ID_TYPES, Column
 
-_NUMBERS: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
 TEXTS: Final = ("text", "character varying")
 _INTEGERS: Final = ("integer", "bigint")
 _TIMES: Final = {
@@ -33,7 +32,7 @@ _TIMES: Final = {
 }
 #: Types of columns that are no enumeration, for an enumeration has a name of its own.
 _NO_ENUM: Final = (
-    *_NUMBERS,
+    *NUMBER_TYPES,
     *_TIMES,
     *TEXTS,
     "uuid",
@@ -107,7 +106,7 @@ def _judge(table: Table) -> Interactions | str:
     if time is None:
         return f"users ({user.name}) and items ({item.name}), but no column of times"
     taken = {user.name, item.name, time.name}
-    rating = named(table, RATING, _NUMBERS, taken)
+    rating = named(table, RATING, NUMBER_TYPES, taken)
     event = _event(table, taken | ({rating.name} if rating else set()))
     score = user_score + item_score + time_score
     score += 2 * bool(words(table.name.split(".", 1)[1]) & INTERACTION) - table.is_view

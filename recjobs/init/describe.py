@@ -21,9 +21,9 @@ from recjobs.init.words import (
     words,
 )
 from recjobs.source import Column, statement
+from recjobs.source.catalog import NUMBER_TYPES
 from recjobs.source.questions import ask
 
-_NUMBERS: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
 _SEPARATORS: Final = ("|", ",", ";")
 #: From this share of texts on, a separator separates.
 _SEPARATED: Final = 0.2
@@ -113,7 +113,7 @@ def _kind(side: Side, column: Column) -> str:
         return "category"
     if column.type in TEXTS:
         return "text"
-    if column.type in _NUMBERS:
+    if column.type in NUMBER_TYPES:
         if not looks_like_id(column.name):
             return "number"
         return "category" if words(column.name) & CATEGORY else ""

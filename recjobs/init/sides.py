@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from recjobs.init.choose import TEXTS, Interactions, named
 from recjobs.init.look import Database, Table
 from recjobs.init.words import AVAILABLE, CREATED, ITEM, TITLE, UNAVAILABLE, USER, words
-from recjobs.source.catalog import SOURCE_ID_TYPES, Column
+from recjobs.source.catalog import MOMENT_TYPES, SOURCE_ID_TYPES, Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,14 @@ def _side(
         return None
     table, id_column, why = found
     taken = {id_column.name}
-    moments = ("timestamp with time zone", "timestamp without time zone", "date")
     return Side(
         table=table,
         id=id_column,
         why=why,
         title=named(table, TITLE, TEXTS, taken),
-        created=named(table, CREATED, moments, taken),
+        created=named(table, CREATED, MOMENT_TYPES, taken),
         available=named(table, AVAILABLE, ("boolean",), taken),
-        unavailable=named(table, UNAVAILABLE, ("boolean", *moments), taken),
+        unavailable=named(table, UNAVAILABLE, ("boolean", *MOMENT_TYPES), taken),
     )
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from recjobs.columns import POPULAR
 from recjobs.config import Section
 from recjobs.errors import ConfigError, DataError
 from recjobs.files import read_json
@@ -104,8 +103,7 @@ def require_vectors(name: str) -> None:
     Raises:
         ConfigError: The model has none, so nothing says which users are alike.
     """
-    vectors = issubclass(model_class(name), import_module("recjobs.models.base").FactorModel)
-    if not vectors or name == POPULAR:  # whose vectors say no more than the segment
+    if not issubclass(model_class(name), import_module("recjobs.models.base").FactorModel):
         raise ConfigError(
             f"score.similar_users: expected a model with vectors of users (mf, ials, two_tower), "
             f"or 0. Received: model.name = {name!r}"
@@ -155,4 +153,6 @@ def _explain(error: Any, name: str, known: list[str]) -> str:
     if error["type"] == "extra_forbidden":
         return f"model.params.{key}: {name} has no such hyperparameter; {_hint(key, known)}"
     message = error["msg"].removeprefix("Value error, ")
+    if not key:  # settings that don't fit together: the message names them, and their values
+        return f"model.params.{message}"
     return f"model.params.{key}: {message}. Received: {error.get('input')!r}"

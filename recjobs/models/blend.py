@@ -25,6 +25,7 @@ from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, History, Model
 from recjobs.models.blend_weights import best_weights
 from recjobs.models.candidates import Candidates, Facts
 from recjobs.models.comparable import SCALES, scores_of
+from recjobs.models.in_turn import in_turn
 from recjobs.models.judged import Judged
 from recjobs.models.relations import ItemRelation
 from recjobs.models.reranker import Reranker
@@ -181,9 +182,9 @@ class Blend(BlockModel):
         return Candidates.joined([self._candidates(block)[0] for block in blocks])
 
     def relation(self) -> ItemRelation | None:
-        """Return how items relate by the model that weighs most, of those that relate them."""
+        """Return how items relate by the model that weighs most, of those that have an answer."""
         relations = (part.relation() for part in self._with_a_say())
-        return next((relation for relation in relations if relation is not None), None)
+        return in_turn([relation for relation in relations if relation is not None])
 
     def relations(self) -> Iterator[ItemRelation]:
         """Give those of every model, also without a weight: what there is does not hang on that."""

@@ -34,7 +34,7 @@ class ElsaSettings(Section):
     """Hyperparameters of `Elsa`."""
 
     embedding_dim: int = Field(default=256, ge=1)
-    learning_rate: float = Field(default=0.03, gt=0)  #: falls to 0 over the epochs
+    learning_rate: float = Field(default=0.03, gt=0, le=1e3)  #: falls to 0 over the epochs
     batch_size: int = Field(default=1024, ge=1)  #: users
     epochs: int | None = Field(default=None, ge=1)  #: default: enough for 400 steps, at least 5
 

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from recjobs.dataset import Float32Array, Int32Array, Int64Array
-from recjobs.progress import Progress, silent
+from recjobs.progress import Progress, silent, within
 from recjobs.threads import over_rows
 from recjobs.topn import empty_lists
 
@@ -49,11 +49,8 @@ def each_gram_rows(
         # The lines of users who like much are added most: together, they stay near by.
         matrix = matrix[np.argsort(-np.diff(matrix.indptr), kind="stable")]
     by_item = matrix.tocsc()
-    _count(by_item, panels, take, threads, lambda done, note="": progress(done * share, note))
-    _sum(
-        matrix, by_item, others, take, threads,
-        lambda done, note="": progress(share + done * (1 - share), note),
-    )  # fmt: skip
+    _count(by_item, panels, take, threads, within(progress, 0.0, share))
+    _sum(matrix, by_item, others, take, threads, within(progress, share, 1.0))
 
 
 def counted_and_summed(matrix: sparse.csr_matrix) -> tuple[list[Int32Array], Int32Array]:

@@ -38,12 +38,13 @@ class IalsSettings(Section):
     """Hyperparameters of `Ials`."""
 
     embedding_dim: int = Field(default=192, ge=1)
-    l2: float | None = Field(default=None, gt=0)  #: per occurrence; default: `default_l2`
+    # Beyond these ranges float32 can't solve a row's equations, or all vectors shrink to nothing.
+    l2: float | None = Field(default=None, ge=1e-6, le=1e3)  #: per occurrence; or `default_l2`
     #: the weight of every pair, a positive's being 1; default: `default_alpha0`
-    alpha0: float | None = Field(default=None, gt=0)
+    alpha0: float | None = Field(default=None, ge=1e-9, le=1e3)
     epochs: int = Field(default=12, ge=1)
     cg_steps: int = Field(default=3, ge=1)  #: of conjugate gradients, per row and half epoch
-    init_std: float = Field(default=0.1, gt=0)  #: the first vectors' length
+    init_std: float = Field(default=0.1, ge=1e-3, le=100)  #: the first vectors' length
 
 
 class Ials(FactorModel):

@@ -77,7 +77,8 @@ class NeuralCollaborativeFiltering(BlockModel):
         progress: Progress = silent,
     ) -> History:
         """Train by epochs; see `Model.fit`."""
-        from recjobs.models.ncf_training import NcfRatingsTrainer, NcfSoftmaxTrainer
+        from recjobs.models.ncf_ratings import NcfRatingsTrainer
+        from recjobs.models.ncf_softmax import NcfSoftmaxTrainer
         from recjobs.models.training import measure_of, train_epochs
 
         train.require_rows()

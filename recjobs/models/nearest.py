@@ -20,6 +20,7 @@ class Nearest:
 
     Args:
         unit: Vectors of length 1, float32 ``(n_items, dim)``; all 0 for an unknown item.
+        known: bool, ``(n_items,)``; the others are near to nothing.
 
     Attributes:
         items: int32, ``(n_items, 64)``, nearest first, ties by item index, -1 padded, the item
@@ -27,10 +28,11 @@ class Nearest:
         sought: bool, ``(n_items,)``.
     """
 
-    def __init__(self, unit: Float32Array) -> None:
+    def __init__(self, unit: Float32Array, known: BoolArray) -> None:
         self.items: Int32Array = np.empty((len(unit), _NEAREST), dtype=np.int32)
         self.sought: BoolArray = np.zeros(len(unit), dtype=np.bool_)
         self._unit = unit
+        self._known = known
         self._cosines = np.zeros(len(unit))
         self._ranker: FactorRanker | None = None
 
@@ -47,8 +49,7 @@ class Nearest:
         due = ~self.sought & (self._cosines * _SPEED >= len(self._unit))
         if not due.any():
             return
-        everything = np.ones(len(self._unit), dtype=np.bool_)
-        self._ranker = self._ranker or FactorRanker(self._unit, everything)
+        self._ranker = self._ranker or FactorRanker(self._unit, self._known)
         rows = np.flatnonzero(due).astype(np.int32)
         self.items[rows], _ = self._ranker.top_n(
             self._unit, rows, itself(len(self._unit)), _NEAREST

@@ -19,9 +19,17 @@ from pydantic import Field
 
 from recjobs.columns import MICROSECONDS_PER_DAY
 from recjobs.config import Section
-from recjobs.dataset import Float32Array, Int64Array, TrainingSet
-from recjobs.models.base import CLOSED_FORM, Arrays, FactorModel, History
+from recjobs.dataset import (
+    BoolArray,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    SeenItems,
+    TrainingSet,
+)
+from recjobs.models.base import CLOSED_FORM, Arrays, BlockModel, History
 from recjobs.progress import Progress, silent
+from recjobs.topn import empty_lists
 
 Float64Array = npt.NDArray[np.float64]
 Int16Array = npt.NDArray[np.int16]
@@ -36,7 +44,56 @@ class PopularSettings(Section):
     half_life_days: float = Field(default=3.0, gt=0)  #: an interaction this old counts half
 
 
-class Popular(FactorModel):
+class Orders:
+    """Each segment's items, best first, ties by item index; every candidate is among them.
+
+    Args:
+        popularity: float32, ``(n_segments + 1, n_items)``; the last row is everybody's.
+        candidates: bool, ``(n_items,)``.
+
+    Attributes:
+        orders: int32, ``(n_segments + 1, n_candidates)``.
+        scores: The popularity of each, float32, ``(n_segments + 1, n_candidates)``.
+    """
+
+    def __init__(self, popularity: Float32Array, candidates: BoolArray) -> None:
+        score = popularity[:, candidates]
+        place = np.argsort(-score, axis=1, kind="stable")
+        self.orders = np.flatnonzero(candidates).astype(np.int32)[place]
+        self.scores = np.take_along_axis(score, place, axis=1)
+
+    def complete(
+        self,
+        segment: Int16Array,
+        users: Int32Array,
+        seen: SeenItems,
+        item_idx: Int32Array,
+        score: Float32Array,
+        filled: Int32Array,
+    ) -> None:
+        """Complete short lists in place, each from the order of its user's segment.
+
+        Args:
+            segment: Of each user, int16 ``(b,)``; -1 for none.
+            users: int32, ``(b,)``.
+            seen: What is left out.
+            item_idx: int32, ``(b, n)``, -1 padded.
+            score: float32, ``(b, n)``, -inf padded.
+            filled: How many entries each list has, int32 ``(b,)``.
+        """
+        from recjobs import kernels
+
+        for code in np.unique(segment):
+            rows = np.flatnonzero(segment == code)
+            items, scores = item_idx[rows], score[rows]
+            kernels.fill_from(
+                self.orders[code], self.scores[code], users[rows],
+                seen.indptr, seen.indices, items, scores, filled[rows],
+            )  # fmt: skip
+            item_idx[rows], score[rows] = items, scores
+
+
+class Popular(BlockModel):
     """Everybody's list in a segment is the same, but for what they have seen."""
 
     name: ClassVar[str] = "popular"
@@ -44,6 +101,7 @@ class Popular(FactorModel):
     settings: PopularSettings
     _popularity: Float32Array
     _segment: Int16Array
+    _orders: tuple[BoolArray, Orders] | None = None
 
     def fit(
         self,
@@ -56,15 +114,26 @@ class Popular(FactorModel):
         """Count; see `Model.fit`."""
         train.require_rows()
         self._popularity = by_segment(train, self.settings.half_life_days)
+        self._orders = None
         self._segment = train.log.segments.of(np.arange(train.n_users, dtype=np.int32))
         self.known_users = train.trained & (train.history > 0)
         self.known_items = np.ones(train.n_items, dtype=np.bool_)
         return CLOSED_FORM
 
-    def factors(self) -> tuple[Float32Array, Float32Array]:
-        """Return vectors with a dimension for each segment: whose it is, and its popularity."""
-        whose = np.eye(len(self._popularity), dtype=np.float32)[self._segment]
-        return whose, np.ascontiguousarray(self._popularity.T)
+    def score_block(self, user_idx: Int32Array) -> Float32Array:
+        """Return each user's segment's popularity; see `BlockModel.score_block`."""
+        return self._popularity[self._segment[user_idx]]
+
+    def top_n(
+        self, users: Int32Array, seen: SeenItems, candidates: BoolArray, n: int
+    ) -> tuple[Int32Array, Float32Array]:
+        """Return the first unseen of each user's segment; see `BlockModel.top_n`."""
+        if self._orders is None or not np.array_equal(self._orders[0], candidates):
+            self._orders = candidates.copy(), Orders(self._popularity, candidates)
+        item_idx, score = empty_lists(len(users), n)
+        nothing = np.zeros(len(users), dtype=np.int32)
+        self._orders[1].complete(self._segment[users], users, seen, item_idx, score, nothing)
+        return item_idx, score
 
     def relation(self) -> None:
         """Popularity relates no items."""

@@ -13,7 +13,7 @@ class Ratings:
     Args:
         train: With at least one rating of a trained user.
         batch_size: Ratings in a batch; None: a 64th of them, at least 256 and at most
-            8,192.
+            8,192. Never more than there are.
         seed: Of the order.
         at_once: Where given, a default batch holds at most 4,096 ratings, and no more than so many
             of any one user or item on average.
@@ -43,7 +43,7 @@ class Ratings:
         self.spread = float(rating.std(dtype=np.float64)) if np.ptp(rating) else 1.0
         self.known_users = np.bincount(self.user, minlength=train.n_users) > 0
         self.known_items = np.bincount(self.item, minlength=train.n_items) > 0
-        self.size = batch_size or self._default_size(at_once)
+        self.size = min(batch_size or self._default_size(at_once), len(self.user))
         self._rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:

@@ -69,7 +69,8 @@ def recency(
         item_idx, ts, time, np.append(starts, ts.max()), n_items, half_life_days
     )
     total = counts.sum(axis=1, keepdims=True)
-    shares = counts * np.divide(n_items, total, out=np.zeros_like(total), where=total > 0)
+    # After a long gap the total is next to nothing, and what is divided by it alone is infinite.
+    shares = n_items * np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
     return Recency(time.astype(np.int32), np.log(shares + _SMOOTHING).astype(np.float32))
 
 

@@ -118,6 +118,7 @@ def because_of_vectors(
     indptr: npt.NDArray[np.int64],
     items: npt.NDArray[np.int32],
     unit: npt.NDArray[np.float32],
+    known: npt.NDArray[np.bool_],
     nearest: npt.NDArray[np.int32],
     sought: npt.NDArray[np.bool_],
     out: npt.NDArray[np.int32],
@@ -133,9 +134,10 @@ def because_of_vectors(
         indptr: Of the histories, ``(n_users + 1,)``.
         items: The history items, ascending within a user.
         unit: Item vectors of length 1, ``(n_items, dim)``.
+        known: Which history items count, ``(n_items,)``.
         nearest: See `nearest.Nearest`, ``(n_items, n_nearest)``.
         sought: Which rows of it count, ``(n_items,)``.
-        out: ``(n_rows, n)``; set where there is a history item other than the item itself.
+        out: ``(n_rows, n)``; set where there is such a history item other than the item itself.
     """
     n, dim = lists.shape[1], unit.shape[1]
     places = np.empty(n, dtype=np.int64)
@@ -167,6 +169,8 @@ def because_of_vectors(
             part = own[first : first + COLUMNS]
             for column in range(len(part)):
                 history[:, column] = unit[part[column]]
+                if not known[part[column]]:
+                    history[0, column] = np.nan
             history[0, len(part) :] = np.nan
             for group in range((left + ROWS - 1) // ROWS):
                 if score_panel(

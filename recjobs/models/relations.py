@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -70,7 +71,7 @@ class ItemVectors:
     def __init__(self, unit: Float32Array) -> None:
         self.unit = unit
         self._known: BoolArray = (unit != 0).any(axis=1)
-        self._nearest = Nearest(unit)
+        self._nearest = Nearest(unit, self._known)
         self._ranked: tuple[BoolArray, FactorRanker] | None = None
 
     @classmethod
@@ -81,15 +82,16 @@ class ItemVectors:
         return cls(vectors * scale * known[:, None])
 
     def because(self, lists: Int32Array, users: Int32Array, history: SeenItems) -> Int32Array:
-        """Return the history item with the greatest cosine."""
+        """Return the history item with the greatest cosine; unknown items have and are none."""
         from recjobs.models import relation_kernels
 
+        lists = np.where(self._known[lists], lists, np.int32(-1))
         self._nearest.seek(lists, history.indptr[users + 1] - history.indptr[users])
         out = np.full_like(lists, -1)
 
         def work(rows: slice) -> None:
             relation_kernels.because_of_vectors(
-                lists[rows], users[rows], history.indptr, history.indices, self.unit,
+                lists[rows], users[rows], history.indptr, history.indices, self.unit, self._known,
                 self._nearest.items, self._nearest.sought, out[rows],
             )  # fmt: skip
 
@@ -112,7 +114,7 @@ class ItemVectors:
         return self._ranked[1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SparseItemItem:
     """Items relate by a sparse matrix W of non-negative weights: score(u) = x_u W.
 
@@ -123,6 +125,11 @@ class SparseItemItem:
 
     history: sparse.csr_matrix
     weights: sparse.csr_matrix
+
+    @cached_property
+    def _near(self) -> sparse.csr_matrix:
+        """W by column: what speaks for an item is what is near to it."""
+        return self.weights.T.tocsr()
 
     def scores(self, users: Int32Array) -> Float32Array:
         """Return scores float32 ``(b, n_items)``; -inf where no history item has a say."""
@@ -158,8 +165,8 @@ class SparseItemItem:
     def similar(
         self, items: Int32Array, candidates: BoolArray, n: int
     ) -> tuple[Int32Array, Float32Array]:
-        """Return the candidates with the greatest weight."""
-        rows = rows_of(self.weights, items).toarray()
+        """Return the candidates with the greatest weight for the item."""
+        rows = rows_of(self._near, items).toarray()
         rows[rows <= 0] = -np.inf
         return top_n_of_scores(rows, items, itself(self.weights.shape[0]), candidates, n)
 

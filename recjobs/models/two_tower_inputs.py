@@ -44,6 +44,7 @@ def dense_features(features: Features, n: int, dim: int, seed: int) -> Float32Ar
 
     left, values, _ = randomized_svd(rows, min(dim, *rows.shape), random_state=seed)
     reduced: Float32Array = (left * values).astype(np.float32)
+    reduced[np.diff(rows.indptr) == 0] = 0  # what rounding leaves would say that they are known
     return reduced
 
 

@@ -81,7 +81,7 @@ class ReportFacts:
         dry_run: Whether the run was never to publish.
         overrides: Settings that the run was given by hand, by dotted key.
         champion_run_id: Whose evaluated model the gate compared with.
-        reference_run_id: Whose lists the churn is counted against.
+        reference_run_id: Whose lists tonight's are held against.
         supersedes: The run of the same key that this one replaces.
         parent_run_id: The run from whose weights the model was to start.
         warm_nights: Nights in a row that started so, this one included.

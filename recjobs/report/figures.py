@@ -79,7 +79,7 @@ def identity(
         "snapshot digest": facts.snapshot_digest,
         "snapshot parts": _parts(extract.get("parts")),
         "champion": _run(facts.champion_run_id),
-        "churn against": _run(facts.reference_run_id),
+        "lists compared with": _run(facts.reference_run_id),
         "supersedes": _run(facts.supersedes),
         "to start from": _run(facts.parent_run_id),
         "live now": _run(facts.live_run_id),
@@ -136,13 +136,11 @@ def _users(lists: Scored | None) -> Figure:
 
 def _churn(facts: ReportFacts, check: Mapping[str, Any]) -> Figure:
     churn = check.get("churn")
+    against = _run(facts.reference_run_id)
     if churn is None:
-        return Figure("Churn", "–", "no earlier lists" if check else "")
-    return Figure(
-        "Churn",
-        percent(churn),
-        f"against {_run(facts.reference_run_id) or 'the lists before'}",
-    )
+        why = f"{against} can't be compared" if against else "no earlier lists"
+        return Figure("Churn", "–", why if check else "")
+    return Figure("Churn", percent(churn), f"against {against or 'the lists before'}")
 
 
 def _coverage(check: Mapping[str, Any], lists: Scored | None) -> Figure:

@@ -9,10 +9,9 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from recjobs import errors
 from recjobs.columns import POPULAR
 from recjobs.config import Settings, parse_value, toml_value
-from recjobs.errors import ConfigError, DatabaseError, DataError, GateError, RecJobsError
+from recjobs.errors import ConfigError, DatabaseError, DataError, GateError, RecJobsError, failure
 from recjobs.report.facts import ReportFacts
 
 #: What to look at, by class of the error tree; the class's docstring says what it means.
@@ -25,7 +24,8 @@ _LOOK: Final[dict[type[RecJobsError], str]] = {
     "recjobs doctor checks the connection and the rights.",
     GateError: "Compare the model with the baselines below. Where you judge otherwise than the "
     "gate, promote the run by name.",
-    RecJobsError: "Report it with the log of the stage.",
+    RecJobsError: "Where the machine ran out of room or memory, make some and run the night again: "
+    "it resumes at this stage. Else report it with the log of the stage.",
 }
 #: Where a stage's process left no error.
 _KILLED: Final = "Its process ended without a word: killed, out of memory, or timed out."
@@ -111,18 +111,6 @@ def headline(facts: ReportFacts, settings: Settings) -> Headline:
     return Headline(mood, "Live", facts.rule or "", _readers(facts), [], [rollback])
 
 
-def failure(error: str | None) -> tuple[type[RecJobsError], str]:
-    """Split ``"DataError: no rows"`` into the class and the message.
-
-    An error from outside the tree counts as a defect, its class left in the message.
-    """
-    name, colon, message = (error or "").partition(": ")
-    kind = getattr(errors, name, None) if colon and name.isidentifier() else None
-    if isinstance(kind, type) and issubclass(kind, RecJobsError):
-        return kind, message
-    return RecJobsError, error or "No reason was recorded: see the log of the stage."
-
-
 def as_of_argument(as_of: datetime, settings: Settings) -> str:
     """Return what ``--as-of`` takes for this instant: a bare date where it is midnight."""
     local = as_of.astimezone(ZoneInfo(settings.job.timezone))
@@ -154,7 +142,10 @@ def reproduction(facts: ReportFacts, settings: Settings, user: str | None) -> li
     return [
         *commands,
         Command("recjobs rollback --why '…'", "make the run before the live one live again"),
-        Command(f"recjobs stage report --run {facts.run_id}", "make this page again"),
+        Command(
+            f"recjobs stage report --run {facts.run_id}",
+            "make this page again, with the settings that the run began with",
+        ),
     ]
 
 
@@ -167,6 +158,11 @@ def _run(facts: ReportFacts, settings: Settings) -> str:
 
 
 def _meaning(kind: type[RecJobsError]) -> str:
+    if kind is RecJobsError:
+        return (
+            f"An error that recjobs does not know (exit code {kind.exit_code}): the machine's "
+            "(a full disk, no memory), or a defect."
+        )
     first = (inspect.getdoc(kind) or "").partition("\n\n")[0]
     return f"{kind.__name__} (exit code {kind.exit_code}). {' '.join(first.split())}"
 

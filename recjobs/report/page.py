@@ -18,15 +18,16 @@ from recjobs.artifacts import Manifest, RunFolder, StageOutput
 from recjobs.columns import POPULAR, WARM_START
 from recjobs.config import Settings
 from recjobs.dataset import Interactions
-from recjobs.errors import ConfigError
+from recjobs.errors import ConfigError, RecJobsError
 from recjobs.files import read_json
 from recjobs.report import plots
 from recjobs.report.facts import MetricPoint, ReportFacts
 from recjobs.report.figures import choices, figures, identity, instant, percent
 from recjobs.report.headline import as_of_argument, headline, reproduction
-from recjobs.report.lists import Sample, Scored, popularity_curves, read_lists, sample_lists
+from recjobs.report.lists import Scored, popularity_curves, read_lists
 from recjobs.report.numbers import Estimate, duration, number
 from recjobs.report.quality import Quality, read_quality
+from recjobs.report.samples import Sample, sample_lists
 
 Part = TypeVar("Part")
 _log = logging.getLogger(__name__)
@@ -125,7 +126,9 @@ class _Page:
                 return make()
             gap = Gap(f"Stage {missing[0]} did not finish{self._because()}: nothing to show here.")
         except Exception as error:  # the page tells of a broken night: it must not break on one
-            _log.warning("report of run %s, %s: %r", self.facts.run_id, name, error, exc_info=True)
+            # An error of ours says itself what is wrong, such as a damaged file.
+            trace = not isinstance(error, RecJobsError)
+            _log.warning("report of run %s, %s: %r", self.facts.run_id, name, error, exc_info=trace)
             gap = Gap(f"This part could not be made. {type(error).__name__}: {error}")
         self.gaps.append(name)
         return gap

@@ -1,6 +1,6 @@
 """One user's list as the live run serves it, beside the history that it was made from."""
 
 from recjobs.show.terminal import render
-from recjobs.show.user import UserView, as_dict, of, show
+from recjobs.show.user import UserView, of, show
 
-__all__ = ["UserView", "as_dict", "of", "render", "show"]
+__all__ = ["UserView", "of", "render", "show"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SAID: Final[dict[Status, str]] = {
     "served": "served",
-    "short": "fewer items than asked for",
+    "short": "fewer items than a list should have",
     "empty": "no items",
     "not eligible": "not eligible: an application gets no items",
     "unknown": "unknown to the live run: an application gets the popular items",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Any, Final, Literal, cast
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, cast
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,7 +20,7 @@ from recjobs.artifacts import RunFolder
 from recjobs.columns import EVENT, ITEM_ID, RATING, TS, USER_ID, IdType
 from recjobs.config import Settings
 from recjobs.errors import ConfigError, DataError, RecJobsError
-from recjobs.report.lists import read_titles
+from recjobs.report.samples import read_titles
 from recjobs.runs import Run, RunStore, run_folder
 
 Status = Literal["served", "short", "empty", "not eligible", "unknown", "nothing live"]
@@ -75,7 +75,7 @@ class UserView:
         user_id: As the source has it.
         status: ``served``, ``short``, ``empty`` and ``not eligible`` are those of ``user_status``;
             ``unknown`` to the live run; ``nothing live``.
-        reason: Why there are fewer items than asked for, in words.
+        reason: Why there are fewer items than there should be, in words.
         run_id: The live run, None where there is none.
         as_of: What it knew: the interactions before this instant.
         model: Its model.
@@ -97,7 +97,7 @@ class UserView:
     history_missing: str
 
 
-def of(settings: Settings, user: str, n: int) -> UserView:
+def of(settings: Settings, user: str, n: int | None = None) -> UserView:
     """Return one user's list from the job that the settings describe; see `show`."""
     dsn, schema = settings.target.resolve(), settings.job.db_schema
     live = RunStore(dsn, schema).live()
@@ -105,7 +105,13 @@ def of(settings: Settings, user: str, n: int) -> UserView:
 
 
 def show(
-    dsn: str, schema: str, user: str, n: int, *, live: Run | None, folder: RunFolder | None
+    dsn: str,
+    schema: str,
+    user: str,
+    n: int | None = None,
+    *,
+    live: Run | None,
+    folder: RunFolder | None,
 ) -> UserView:
     """Return one user's list and history.
 
@@ -113,7 +119,7 @@ def show(
         dsn: The target database.
         schema: The job's schema.
         user: The user's id, as text.
-        n: How many items at most.
+        n: How many items at most; default: as many as readers get who ask for no number.
         live: The live run.
         folder: Its artifacts; without, the history is left out.
 
@@ -128,7 +134,7 @@ def show(
             raise ConfigError(f"schema {schema} has no lists. Run: recjobs migrate")
         user_id = parse_id(user, cast(IdType, types[0][0]))
         # As text: the server reads it as an id of the column's own type.
-        named = {"user_id": str(user_id), "n": min(n, _MOST)}
+        named = {"user_id": str(user_id), "n": n and min(n, _MOST)}
         status = db.execute(connection, db.query("show/status", schema=schema), named)
         rows = db.execute(connection, db.query("show/list", schema=schema), named)
     known: Status = "unknown" if live else "nothing live"
@@ -170,19 +176,6 @@ def parse_id(text: str, id_type: IdType) -> int | str:
     ):
         raise refused
     return int(text)
-
-
-def as_dict(view: UserView) -> dict[str, Any]:
-    """Return the view as JSON values, times in ISO 8601."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, datetime):
-            return value.astimezone(UTC).isoformat()
-        if isinstance(value, dict):
-            return {key: plain(each) for key, each in value.items()}
-        return [plain(each) for each in value] if isinstance(value, list | tuple) else value
-
-    return cast(dict[str, Any], plain(asdict(view)))
 
 
 def _history(

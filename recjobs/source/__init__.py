@@ -17,7 +17,7 @@ side        the items or users that were known
 questions   short ones, each with a time limit
 """
 
-from recjobs.source.catalog import Column, Relation, id_type, of_table, relation_of, statement
+from recjobs.source.catalog import Column, Relation, id_type, of_table, statement
 from recjobs.source.queries import Queries, plan
 from recjobs.source.tables import id_types
 from recjobs.source.times import TimeColumn
@@ -31,6 +31,5 @@ __all__ = [
     "id_types",
     "of_table",
     "plan",
-    "relation_of",
     "statement",
 ]

@@ -32,6 +32,9 @@ SOURCE_ID_TYPES: Final[Mapping[str, IdType]] = {
     "text": "text",
     "character varying": "text",
 }
+NUMBER_TYPES: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
+#: SQL types of a point in time.
+MOMENT_TYPES: Final = ("timestamp with time zone", "timestamp without time zone", "date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class Relation:
         setting: The settings' section that names it, such as ``source.items``.
         sql: What stands behind ``from``, alias and all.
         columns: By name, in order.
-        pages: Of a plain table, about; else 0.
+        pages: Of a plain table that may be read whole, about; else 0.
     """
 
     label: str
@@ -149,7 +152,7 @@ def _of_file(connection: db.PgConnection, path: str, setting: str) -> Relation:
             described = [(c.name, c.type_code) for c in cursor.description or ()]
     except psycopg2.ProgrammingError as error:
         raise ConfigError(
-            f"{setting}.sql_file: {path} does not run: {first_line(error)}"
+            f"{setting}.sql_file: {path} does not run: {db.first_line(error)}"
         ) from error
     names = [name for name, _ in described]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -193,11 +196,6 @@ def statement(name: str, **parts: sql.Composable) -> sql.Composed:
     """Load one statement, ``"extract/items"``, its places filled with parts quoted already."""
     text = (db.sql_folder() / f"{name}.sql").read_text(encoding="utf-8")
     return sql.SQL(text).format(**parts)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of a driver's error: the rest quotes the query."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 _SECTIONS: Final[Mapping[type, str]] = {

@@ -13,13 +13,11 @@ from psycopg2 import sql
 from recjobs.columns import CATEGORIES, NUMBERS, TEXT
 from recjobs.config import FeatureColumns
 from recjobs.errors import ConfigError
-from recjobs.source.catalog import Column, Relation
+from recjobs.source.catalog import MOMENT_TYPES, NUMBER_TYPES, Column, Relation
 
 #: Joins the values of one column of categories: no text that people read holds it.
 JOINED_BY: Final = "\x1f"
 
-_NUMBERS: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
-_MOMENTS: Final = ("timestamp with time zone", "timestamp without time zone", "date")
 TEXTS: Final = ("text", "character varying", "character", "citext", "name")
 #: What no category can be.
 _OPAQUE: Final = ("bytea", "json", "jsonb", "xml", "tsvector")
@@ -77,14 +75,14 @@ def _categories(relation: Relation, column: Column, separator: str) -> sql.Compo
 
 
 def _number(relation: Relation, column: Column) -> sql.Composable:
-    if column.type in _NUMBERS:
+    if column.type in NUMBER_TYPES:
         return column.float8
     if column.type == "boolean":
         return sql.SQL("{}::integer::float8").format(column.sql)
-    if column.type in _MOMENTS:
+    if column.type in MOMENT_TYPES:
         return sql.SQL("extract(epoch from {})::float8 / 86400").format(column.sql)
-    expected = f"a number, a boolean or a time: {', '.join((*_NUMBERS, 'boolean', *_MOMENTS))}"
-    raise _unfit(relation, "numbers", column, expected)
+    types = ", ".join((*NUMBER_TYPES, "boolean", *MOMENT_TYPES))
+    raise _unfit(relation, "numbers", column, f"a number, a boolean or a time: {types}")
 
 
 def _is_array(column: Column) -> bool:

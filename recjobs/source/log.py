@@ -91,16 +91,6 @@ class Log:
     def __len__(self) -> int:
         return len(self.order)
 
-    @property
-    def users(self) -> pa.Array:
-        """The distinct users."""
-        return self.user.values
-
-    @property
-    def items(self) -> pa.Array:
-        """The distinct items."""
-        return self.item.values
-
     def groups(self, schema: pa.Schema) -> Iterator[pa.Table]:
         """Yield the rows in order, a row group at a time."""
         for start in range(0, len(self), GROUP_ROWS):

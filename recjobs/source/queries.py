@@ -27,11 +27,10 @@ from recjobs.columns import (
 )
 from recjobs.config import SourceSettings
 from recjobs.errors import ConfigError
-from recjobs.source.catalog import ALIAS, Relation, first_line, statement
+from recjobs.source.catalog import ALIAS, NUMBER_TYPES, Relation, statement
 from recjobs.source.features import feature_values
 from recjobs.source.tables import Tables
 
-_RATING_TYPES: Final = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
 #: In place of as_of, where a query is to be the same every night.
 _ANY_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 #: A table of fewer is read by one session.
@@ -46,8 +45,8 @@ class Queries:
         interactions: Gives `columns.INTERACTION_COLUMNS`, rating and event where the source has
             them.
         halves: The same in two queries, which two sessions may run at once: to one, a server sends
-            no faster than a single core makes rows. In one query where it reads an index, or no
-            plain table.
+            no faster than a single core makes rows. In one query where it reads an index, no plain
+            table, or one of which some columns alone may be read.
         items: Gives `columns.ITEM_COLUMNS` and the features as `source.features` has them; None
             where no table of items is configured.
         users: Gives `columns.USER_COLUMNS`, the features and the segment; None where no table of
@@ -219,9 +218,9 @@ def _rating(relation: Relation, name: str) -> sql.Composable:
     column = relation.column("rating", name)
     if column.type == "real":
         return column.sql
-    if column.type not in _RATING_TYPES:
+    if column.type not in NUMBER_TYPES:
         raise ConfigError(
-            f"{relation.setting}.rating: expected a number, one of {', '.join(_RATING_TYPES)}. "
+            f"{relation.setting}.rating: expected a number, one of {', '.join(NUMBER_TYPES)}. "
             f"Received: {column.type}, column {name} of {relation.label}"
         )
     return column.float8
@@ -250,7 +249,8 @@ def _explain(connection: db.PgConnection, query: str, relation: Relation) -> dic
         raise
     except (psycopg2.ProgrammingError, psycopg2.DataError) as error:
         raise ConfigError(
-            f"{relation.setting}: the query on {relation.label} does not run: {first_line(error)}"
+            f"{relation.setting}: the query on {relation.label} does not run: "
+            f"{db.first_line(error)}"
         ) from error
     top: dict[str, Any] = plans[0]["Plan"]
     return top

@@ -27,7 +27,6 @@ from recjobs import db
 from recjobs.columns import CREATED_AT, ITEM_ID, RATING, TS, USER_ID
 from recjobs.errors import ConfigError, DatabaseError, DataError, RecJobsError
 from recjobs.progress import Progress, silent
-from recjobs.source.catalog import first_line
 from recjobs.source.codes import Codes
 from recjobs.source.wire import INSTANT, copied
 
@@ -210,7 +209,7 @@ def _beside(dsn: str, first: db.PgConnection) -> Iterator[db.PgConnection | None
             db.execute(second, sql.SQL("set local lock_timeout = {}").format(limit))
         except (RecJobsError, psycopg2.Error) as error:
             # No more sessions are allowed, another replica answers, or the right is missing.
-            _logger.info("the source is read by one session: %s", first_line(error))
+            _logger.info("the source is read by one session: %s", db.first_line(error))
             second = None
             stack.close()
             if first.info.transaction_status == TRANSACTION_STATUS_INERROR:
@@ -220,7 +219,7 @@ def _beside(dsn: str, first: db.PgConnection) -> Iterator[db.PgConnection | None
 
 def _translated(error: psycopg2.Error) -> RecJobsError:
     """Return the error of our tree that says what to do about one of the driver's."""
-    message = first_line(error)
+    message = db.first_line(error)
     if isinstance(error, _CONFLICTS):
         return _ReplayConflict(message)
     if isinstance(error, psycopg2.ProgrammingError):  # a right, a table or a column is missing

@@ -40,7 +40,7 @@ def write(path: Path, kept: Iterable[pa.Table], log: Log, schema: pa.Schema) -> 
         log: The others.
         schema: `columns.INTERACTION_COLUMNS` in their types.
     """
-    written = Written(0, [log.users], [log.items])
+    written = Written(0, [log.user.values], [log.item.values])
 
     def both() -> Iterator[pa.Table]:
         for table in kept:

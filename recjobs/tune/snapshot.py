@@ -13,12 +13,11 @@ from recjobs.dataset import Interactions
 from recjobs.errors import ConfigError
 from recjobs.instants import microseconds
 from recjobs.progress import Watch
-from recjobs.read_back import UNREADABLE
+from recjobs.read_back import UNREADABLE, read_log
 from recjobs.runs import FINISHED, Run, RunStore, run_folder
 
 _logger = logging.getLogger(__name__)
 _STAGES: Final = ("extract", "validate", "index")
-_FEATURES: Final = ("item_features.parquet", "user_features.parquet")
 #: Runs that are looked at for one of the wanted instant.
 _NEWEST: Final = 500
 
@@ -48,8 +47,8 @@ def snapshot(
     Args:
         settings: Of the job.
         as_of: Of which instant; where no run has one, a dry run is begun and ends after ``index``,
-            and a night of the same key goes on from there. It supersedes a finished night whose
-            files are gone.
+            and a night of the same key goes on from there, if that instant had come by then. It
+            supersedes a finished night whose files are gone.
         run_id: Of which run; without either, the newest one.
         watch: Opens a progress for a stage.
 
@@ -74,11 +73,10 @@ def snapshot(
 
 def _read(run: Run) -> Snapshot:
     folder = run_folder(run)
+    log = read_log(folder, features=True)
     files = folder.manifest("index").files
-    paths = [folder.path("index", name) for name in Interactions.FILES]
-    paths += [folder.path("index", name) for name in _FEATURES if name in files]
-    log = Interactions.load(*paths)
-    digest = "".join(files[path.name] for path in paths)
+    # Trials cut folds of their own: that of the run's night is no part of what they are judged on.
+    digest = "".join(files[name] for name in files if name != "split.npz")
     return Snapshot(log, microseconds(run.key.as_of), run, digest)
 
 

@@ -86,7 +86,7 @@ def tune(
         params = placed(settings.model.params, _suggested(trial, space, fixed))
         trial.set_user_attr("model_params", params)
         try:
-            return _value(optuna, trial, params, folds, settings, metric, until)
+            return _value(trial, params, folds, settings, metric, until)
         except ConfigError as error:
             trial.set_user_attr("why", str(error))
             raise
@@ -122,7 +122,6 @@ def _open(optuna: Any, journal: Path, metric: str, seed: int) -> Study:
 
 
 def _value(
-    optuna: Any,
     trial: Trial,
     params: dict[str, Any],
     folds: Sequence[Fold],

@@ -73,7 +73,9 @@ def _volume(rows: int, recent: Mapping[int, int], settings: ExpectationSettings)
         message = f"{rows:,} rows; no earlier run to compare with"
         return _outcome("volume", settings, True, rows, rows, message)
     mean = sum(recent.values()) / len(recent)
-    passed = mean / settings.volume_ratio <= rows <= mean * settings.volume_ratio
+    # Divided: 1.15 * 100 is less than 115, and 115 / 100 no more than 1.15.
+    less, more = sorted((rows, mean))
+    passed = more == 0 or (less > 0 and more / less <= settings.volume_ratio)
     runs = f"run{'s' if len(recent) > 1 else ''} {', '.join(map(str, recent))}"
     message = f"{rows:,} rows, against {mean:,.0f} in the mean of {runs}"
     if not passed:

@@ -16,8 +16,6 @@ from recjobs.config import ExpectationSettings
 
 BoolArray = npt.NDArray[np.bool_]
 
-_NEEDED: Final = (USER_ID, ITEM_ID, TS)
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:

@@ -1,8 +1,6 @@
--- Returns the run to go back to, and where its lists are: of the runs that were live before the
--- live one, the last that was not taken back and is still kept. Parameters: none.
-select
-    r.run_id,
-    r.lists_in
+-- Returns the run to go back to: of the runs that were live before the live one, the last that was
+-- not taken back and is still kept. Parameters: none.
+select r.run_id
 from {schema}.publication as p
 inner join {schema}.run as r on p.run_id = r.run_id
 where

@@ -1,5 +1,5 @@
 -- Returns the best n items for one user, with titles, as an application would get them. Parameters:
--- user_id (as text, of the ids' type), n.
+-- user_id (as text, of the ids' type), n (null: as many as one gets who asks for no number).
 select
     r.rank,
     r.item_id,

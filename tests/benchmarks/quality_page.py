@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.model_pages import Table, tables
 from benchmarks.quality_splits import SPLITS, Split
-from recjobs.metrics import Bootstrap, paired_difference
+from recjobs.metrics import Bootstrap, mean_interval
 
 START, END = "<!-- measured -->", "<!-- /measured -->"
 Cells = Mapping[str, Mapping[str, Sequence[dict[str, Any]]]]
@@ -159,8 +159,8 @@ def _differences(
         for other in (each for each in split.against if each in cells and each != model):
             theirs = _per_user(cells[other], metric)
             users = sorted(ours.keys() & theirs.keys())
-            pairs = [np.array([[side[u]] for u in users]) for side in (ours, theirs)]
-            estimate = paired_difference(*pairs, Bootstrap())[0]
+            minus = np.array([[ours[u] - theirs[u]] for u in users])
+            estimate = mean_interval(minus, Bootstrap())[0]
             shown = f"{estimate.value:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]"
             found.setdefault(model, {})[other] = shown
     return found

@@ -86,6 +86,8 @@ def test_the_commands_for_your_own_data_run_as_they_stand(
 
 
 def test_the_other_commands_are_understood() -> None:
-    for words in re.findall(r"^\| `recjobs ([^`]+)`", README, re.MULTILINE):
+    commands = re.findall(r"^\| `recjobs ([^`]+)`", README, re.MULTILINE)
+    assert commands
+    for words in commands:
         if not words.endswith(" …"):  # more is asked for than a table has room for
             build_parser().parse_args(shlex.split(re.sub(r"\[(.*)\]", r"\1", words)))

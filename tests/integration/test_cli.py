@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import shop as shops
-from recjobs import commands
+from recjobs import commands, stages
 from recjobs.cli import main
 from shop import Shop
 
@@ -67,6 +67,7 @@ def test_a_night_its_status_and_a_users_list(
     code, user = answer(capsys, "show", "1")
     assert code == 0
     assert len(user["items"]) == 10
+    assert len(answer(capsys, "show", "1", "-n", "11")[1]["items"]) == 11  # with a spare
 
     assert main(["status"]) == main(["show", "1"]) == main(["show", "987654"]) == 0
     printed = capsys.readouterr().out
@@ -84,6 +85,70 @@ def test_a_backfill_runs_each_day_and_a_rollback_takes_one_back(
     assert (code, back["live"]["run_id"]) == (0, runs[0]["run_id"])
     code, promoted = answer(capsys, "promote", str(runs[1]["run_id"]), "--why", "it was right")
     assert (code, promoted["run_id"]) == (0, runs[1]["run_id"])
+
+
+def test_the_why_of_a_run_that_was_promoted_is_its_gates(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("run", "--as-of", "2026-01-25", "--set", "score.margin=7")
+    code, run = answer(capsys, *words)
+    assert (code, run["ever_live"]) == (0, False)
+    assert main(["status"]) == 0
+    assert "it ran with set" in capsys.readouterr().out
+    assert main(["promote", str(run["run_id"]), "--why", "as wished"]) == 0
+    assert main(["status"]) == 0
+    printed = capsys.readouterr().out
+    assert "● live" in printed
+    assert "it ran with" not in printed
+    assert main(["run", "--as-of", "2026-01-26"]) == main(list(words)) == 0
+    assert "It is stored, not live: it was live before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("dsn", "statement", "code", "name"),
+    [
+        (None, "drop table app.clicks", 2, "ConfigError"),
+        ("postgresql://nobody@127.0.0.1:1/nowhere", "select 1", 5, "DatabaseError"),
+    ],
+)
+def test_a_failed_night_names_its_run_and_its_page(
+    shop: Shop,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    dsn: str | None,
+    statement: str,
+    code: int,
+    name: str,
+) -> None:
+    shop.execute(statement)
+    monkeypatch.setenv("SHOP_SOURCE_DSN", dsn or shop.source)
+    assert main(["run", "--as-of", "2026-01-25"]) == code
+    said = capsys.readouterr()
+    assert "Run 1, as of 2026-01-25 00:00 UTC: failed." in said.out
+    assert Path(said.out.split("Report: ")[1].strip()).is_file()
+    assert f"{name}: " in said.err
+    given, run = answer(capsys, "run", "--as-of", "2026-01-25")
+    assert (given, run["run_id"], run["status"]) == (code, 1, "failed")
+    assert Path(run["report"]).is_file()
+    assert run["failure"].startswith(f"{name}: ")
+
+
+def test_a_defect_ends_in_its_traceback_after_the_run_and_its_page(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("of course")
+
+    monkeypatch.setitem(stages.WORK, "index", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["run", "--as-of", "2026-01-25"])
+    printed = capsys.readouterr().out
+    assert "Run 1, as of 2026-01-25 00:00 UTC: failed." in printed
+    assert "Report: " in printed
+    with pytest.raises(ZeroDivisionError):
+        main(["run", "--as-of", "2026-01-25", "--json"])
+    run = json.loads(capsys.readouterr().out)
+    assert (run["run_id"], run["failure"]) == (1, "ZeroDivisionError: of course")
 
 
 def test_nights_that_keep_days_of_the_source(

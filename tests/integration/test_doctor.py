@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -365,8 +364,14 @@ def test_too_little_room_and_a_folder_that_can_not_be_written(
     monkeypatch.setattr(target, "_LITTLE_BYTES", 1 << 62)
     found = examined(database)["artifacts"]
     assert (found.status, found.mend[:9]) == ("warn", "make room")
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert "can't be written to" in examined(database)["artifacts"].message
+    monkeypatch.setattr(target, "_TOO_LITTLE_BYTES", 1 << 62)
+    assert examined(database)["artifacts"].status == "fail"
+    (tmp_path / "file").touch()
+    for root in (f"{tmp_path}/file", f"{tmp_path}/file/artifacts", "/proc/artifacts"):
+        found = examined(database, artifacts={"root": root})["artifacts"]
+        assert found.status == "fail", root
+        assert f"artifacts.root {root} can't be written to: " in found.message
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]  # nothing is left behind
 
 
 def test_a_check_that_breaks_stops_no_other(

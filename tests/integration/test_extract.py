@@ -16,7 +16,7 @@ from psycopg2 import sql
 
 from recjobs import db
 from recjobs.artifacts import StageOutput
-from recjobs.config import SourceSettings
+from recjobs.config import SourceSettings, UserSource
 from recjobs.dataset import Interactions
 from recjobs.errors import ConfigError, DatabaseError, DataError
 from recjobs.extract import extract
@@ -376,8 +376,22 @@ def test_an_item_or_user_twice_is_refused_by_name(shop: str, tmp_path: Path) -> 
 
 def test_a_users_table_without_anyone_stops(shop: str, tmp_path: Path) -> None:
     run(shop, "truncate people")
-    with pytest.raises(DataError, match=r"source.users: none of its 0 rows"):
+    with pytest.raises(DataError, match=r"source.users: expected a row for each user.*none"):
         snapshot(shop, tmp_path, RATINGS)
+
+
+def test_users_that_are_nobody_in_the_interactions(shop: str, tmp_path: Path) -> None:
+    run(shop, "update people set user_id = user_id + 100, joined = null")
+    with pytest.raises(DataError, match=r"6 rows was created before 2016-10-17.* or is a user of"):
+        snapshot(shop, tmp_path, RATINGS)
+    ageless = RATINGS.model_copy(update={"users": UserSource(table="people")})
+    with pytest.raises(DataError, match=r"none of its 6 rows is a user of the interactions"):
+        snapshot(shop, tmp_path, ageless)
+
+
+def test_no_interactions_are_not_blamed_on_the_users(shop: str, tmp_path: Path) -> None:
+    run(shop, "update people set joined = null", "truncate ratings")
+    assert snapshot(shop, tmp_path, RATINGS).summary["rows"] == 0  # `validate` tells of it
 
 
 def test_an_items_table_without_a_row_stops(shop: str, tmp_path: Path) -> None:

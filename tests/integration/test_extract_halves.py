@@ -19,7 +19,7 @@ from recjobs.errors import DatabaseError, DataError
 from recjobs.extract import extract
 from recjobs.files import file_sha256
 from recjobs.source import plan, queries, read
-from servers import Server
+from servers import PLAIN, Server
 
 AS_OF = datetime(2016, 10, 17, tzinfo=UTC)
 SOURCE = SourceSettings(table="log", event="kind")
@@ -82,6 +82,20 @@ def test_what_is_read_by_an_index_or_is_small_is_read_by_one(
     run(log, "update log set ts = ts + interval '1 year' where ts > '2016-10-02'",
         "create index on log (ts)", "analyze log")  # fmt: skip
     assert len(halves(log)) == 1
+
+
+def test_a_role_that_may_read_some_columns_alone_reads_them_by_one_session(
+    log: str, postgres: Server, tmp_path: Path
+) -> None:
+    by_two = written(log, tmp_path / "two")
+    run(log, "alter table log add secret text", f"grant select on log to {PLAIN}")
+    name = parse_dsn(log)["dbname"]
+    plain = postgres.dsn_of(name, PLAIN)
+    assert len(halves(plain)) == 2
+    run(log, f"revoke select on log from {PLAIN}",
+        f"grant select (user_id, item_id, ts, kind) on log to {PLAIN}")  # fmt: skip
+    assert len(halves(plain)) == 1
+    assert written(plain, tmp_path / "one") == by_two
 
 
 def test_both_sessions_see_the_same(log: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from pooler import pooled
 from published import Job
 from recjobs import lease
-from recjobs.errors import LeaseHeldError
+from recjobs.errors import DatabaseError, LeaseHeldError
 
 HERE = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -251,6 +251,43 @@ def test_a_stage_that_lost_its_lease_fails_at_its_end(
     with pytest.raises(LeaseHeldError, match="lost the job's lease"):
         stage()
     assert job.rows("select run_id from recs.lease") == [(other.run_id,)]
+
+
+def test_a_stage_is_told_at_any_time_that_it_lost_its_lease(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat_every(monkeypatch, 600)
+    run, other = job.open(1), job.open(2)
+    with job.store.lease(run.run_id, HERE, 600) as require_lease:
+        expire(job)
+        require_lease()  # nobody took it: it is renewed
+        assert not job.store.try_lease(other.run_id, "elsewhere:1", 600)
+
+    def stage() -> None:
+        with job.store.lease(run.run_id, HERE, 600) as require_lease:
+            expire(job)
+            lease.acquire(job.dsn, job.schema, run.run_id, "elsewhere:1", 600)
+            require_lease()
+            raise ZeroDivisionError  # it went on
+
+    with pytest.raises(LeaseHeldError, match="or another process took it"):
+        stage()
+    assert job.rows("select holder, at_work from recs.lease") == [("elsewhere:1", True)]
+
+
+def test_a_database_that_is_away_for_a_moment_loses_no_lease(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat_every(monkeypatch, 600)
+
+    def away(*_: object, **__: object) -> bool:
+        raise DatabaseError("it is restarting")
+
+    renew = lease._renew
+    with job.store.lease(job.open(1).run_id, HERE, 600) as require_lease:
+        monkeypatch.setattr(lease, "_renew", away)
+        require_lease()
+        monkeypatch.setattr(lease, "_renew", renew)
 
 
 def test_a_lease_that_was_anothers_for_a_while_is_lost_for_good(

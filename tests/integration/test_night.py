@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,10 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import shop as shops
-from recjobs import pipeline, publish, records, runs, stages, version
+from recjobs import live, pipeline, records, runs, stages, version
+from recjobs.artifacts import RunFolder
 from recjobs.dataset import Interactions
 from recjobs.errors import CheckFailedError, ConfigError, GateError, LeaseHeldError
 from recjobs.files import read_json
+from recjobs.pointer import Job
 from recjobs.promote import promote
 from recjobs.runs import Run, RunStore, run_folder
 from servers import Server
@@ -179,12 +183,32 @@ def test_popularity_lists_do_not_replace_a_models(shop: Shop) -> None:
     lenient = shop.settings.with_overrides({"gate.min_lift_over_popular": -1.0})
     live = pipeline.run_night(lenient, night(23))
     assert {row[4] for row in served(shop)} == {"ease"}
-    with pytest.raises(GateError):
+    with pytest.raises(GateError, match="is held, nothing changed") as told:
         pipeline.run_night(shop.settings, night(24))  # goes on from the dry run
+    assert "nothing is live" not in str(told.value)
     assert {row[5] for row in served(shop)} == {live.run_id}
-    assert "popularity must not replace" in str(
-        RunStore.of(shop.settings).latest(2)[1].why_not_live
-    )
+    held = RunStore.of(shop.settings).latest(2)[1]
+    assert (held.status, held.decision, held.published_source) == ("held", "hold", None)
+    page = run_folder(held).path("report", "report.html").read_text()
+    assert f"recjobs promote {held.run_id}" in page
+    promote(shop.settings, held.run_id, why="a drill", by="me")
+    assert {(row[4], row[5]) for row in served(shop)} == {("ease", held.run_id)}
+
+
+def test_popularity_lists_on_their_way_do_not_replace_a_models(shop: Shop) -> None:
+    mislead(shop, night(20))
+    run = pipeline.begin(shop.settings, night(24))
+    for stage in pipeline.STAGES[: pipeline.STAGES.index("publish")]:
+        pipeline.run_stage(shop.settings, run.run_id, stage)
+    RunStore.of(shop.settings).release(run.run_id)
+    lenient = shop.settings.with_overrides({"gate.min_lift_over_popular": -1.0})
+    live = pipeline.run_night(lenient, night(23))
+    pipeline.run_stage(shop.settings, run.run_id, "publish")  # as a scheduler goes on
+    with pytest.raises(GateError, match="is held, nothing changed"):
+        pipeline.verdict(shop.settings, run.run_id)
+    assert {row[5] for row in served(shop)} == {live.run_id}
+    why = str(RunStore.of(shop.settings).get(run.run_id).why_not_live)
+    assert "popularity must not replace" in why
 
 
 @pytest.mark.parametrize("archive_days", [90, 0])
@@ -239,7 +263,7 @@ def test_a_rolled_back_run_does_not_return(shop: Shop) -> None:
     settings = shop.settings
     first = pipeline.run_night(settings, night(24))
     second = pipeline.run_night(settings, night(25))
-    publish.rollback(settings.target.resolve(), settings, pin=False, by="me", why="a drill")
+    live.rollback(Job.of(settings), pin=False, by="me", why="a drill")
     assert {row[5] for row in served(shop)} == {first.run_id}
     pipeline.run_night(settings, night(25), fresh=False)
     assert {row[5] for row in served(shop)} == {first.run_id}
@@ -251,11 +275,10 @@ def test_a_pin_stops_later_promotions(shop: Shop) -> None:
     settings = shop.settings
     first = pipeline.run_night(settings, night(24))
     pipeline.run_night(settings, night(25))
-    dsn = settings.target.resolve()
-    publish.rollback(dsn, settings, pin=True, by="me", why="a drill")
+    live.rollback(Job.of(settings), pin=True, by="me", why="a drill")
     pipeline.run_night(settings, night(26))
     assert {row[5] for row in served(shop)} == {first.run_id}
-    publish.unpin(dsn, settings)
+    live.unpin(Job.of(settings))
     fourth = pipeline.run_night(settings, night(27))
     assert {row[5] for row in served(shop)} == {fourth.run_id}
 
@@ -284,6 +307,22 @@ def test_a_dry_run_does_not_take_over_a_night_that_is_to_publish(
     assert pipeline.run_night(shop.settings, night(24), fresh=True, dry_run=True).run_id == 2
     pipeline.run_stages(shop.settings, failed.run_id)  # as a cleared task of the scheduler's does
     assert {row[5] for row in served(shop)} == {failed.run_id}
+
+
+def test_a_night_made_before_its_instant_is_made_anew_once_that_has_come(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    early = pipeline.run_night(shop.settings, night(24), dry_run=True)
+    shop.execute(
+        "update recs.run set started_at = as_of - interval '1 hour';"
+        "insert into app.clicks select 1, item_id, timestamptz '2026-01-24 23:30Z' from app.items"
+    )
+    run = pipeline.run_night(shop.settings, night(24))
+    assert (run.supersedes, run.dry_run, run.why_not_live) == (early.run_id, False, None)
+    assert run.counts["extracted"] > early.counts["extracted"]
+    assert f"run {early.run_id} was opened before its as_of" in caplog.text
+    assert 1 not in {row[0] for row in served(shop)}  # has seen all
+    assert pipeline.run_night(shop.settings, night(24)).run_id == run.run_id
 
 
 def test_an_overridden_run_needs_promote(shop: Shop) -> None:
@@ -352,6 +391,16 @@ def test_nobody_eligible_is_not_published(shop: Shop) -> None:
     assert served(shop) == before
 
 
+def test_a_night_without_interactions_is_told_so(shop: Shop) -> None:
+    shop.execute("create table app.users as select distinct user_id from app.clicks")
+    users = '[source.users]\ntable = "app.users"\n[target]'
+    shop.config.write_text(shop.config.read_text().replace("[target]", users))
+    with pytest.raises(
+        CheckFailedError, match=r"validate.too_few: 0 interactions.* as_of is right"
+    ):
+        pipeline.run_night(shop.settings, night(-30))
+
+
 def test_an_item_that_was_deleted_from_the_catalogue_is_recommended_no_more(shop: Shop) -> None:
     text = shop.config.read_text()
     shop.execute("alter table app.items add ok boolean default true")
@@ -368,11 +417,14 @@ def test_an_item_that_was_deleted_from_the_catalogue_is_recommended_no_more(shop
         assert shop.execute(f"{shown} (select item_id from app.items)") == [(0,)]
 
 
-def test_a_users_table_that_lost_its_rows_is_not_published(shop: Shop) -> None:
+@pytest.mark.parametrize("files", [True, False])
+def test_a_users_table_that_lost_its_rows_is_not_published(shop: Shop, files: bool) -> None:
     shop.execute("create table app.users as select distinct user_id from app.clicks")
     users = '[source.users]\ntable = "app.users"\n[target]'
     shop.config.write_text(shop.config.read_text().replace("[target]", users))
-    pipeline.run_night(shop.settings, night(24))
+    first = pipeline.run_night(shop.settings, night(24))
+    if not files:
+        run_folder(first).remove()
     before = served(shop)
     shop.execute("delete from app.users where user_id > 1")
     with pytest.raises(
@@ -390,9 +442,11 @@ def test_damaged_lists_of_the_live_run_stop_no_night(
     first = pipeline.run_night(shop.settings, night(24))
     run_folder(first).path("score", "lists.parquet").unlink()
     second = pipeline.run_night(shop.settings, night(25))
-    assert (second.status, second.reference_run_id) == ("stored", None)
+    assert (second.status, second.reference_run_id) == ("stored", first.run_id)
     assert {row[5] for row in served(shop)} == {second.run_id}
     assert f"run {first.run_id} can't be read any more" in caplog.text
+    page = run_folder(second).path("report", "report.html").read_text().replace("&#39;", "'")
+    assert f"run {first.run_id} can't be compared" in page
 
 
 def test_two_jobs_in_one_artifact_folder_keep_apart(shop: Shop) -> None:
@@ -449,7 +503,7 @@ def test_a_promotion_that_is_refused_overrules_no_gate(
         pipeline.run_night(settings, night(25))
     held = store.latest(1)[0]
     if cause == "pin":
-        publish.rollback(settings.target.resolve(), settings, pin=True, by="me", why="a drill")
+        live.rollback(Job.of(settings), pin=True, by="me", why="a drill")
     with monkeypatch.context() as other:
         if cause == "code":
             other.setattr(version, "code_version", lambda: "9.9.9+later")
@@ -706,8 +760,51 @@ def test_another_model_takes_its_own_hyperparameters(shop: Shop) -> None:
 def test_changed_settings_do_not_finish_another_runs_night(shop: Shop) -> None:
     run = pipeline.begin(shop.settings, night(24))
     other = shop.settings.with_overrides({"holdout.days": 5})
-    with pytest.raises(ConfigError, match="other settings"):
-        pipeline.run_stage(other, run.run_id, "extract")
+    for stage in ("extract", "report"):  # the page speaks of the settings
+        with pytest.raises(ConfigError, match=r"other settings .* or to write its report"):
+            pipeline.run_stage(other, run.run_id, stage)
+
+
+def test_a_stage_that_lost_the_lease_leaves_the_files_of_who_took_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, own = pipeline.begin(shop.settings, night(24)), stages.WORK["extract"]
+
+    def cut_off(*work: Any) -> None:
+        own(*work)
+        monkeypatch.setitem(stages.WORK, "extract", own)
+        shop.execute("update recs.lease set expires_at = clock_timestamp()")
+        shop.execute("insert into app.clicks select 9999, item_id, '2026-01-05' from app.items")
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
+            for stage in ("extract", "validate"):
+                assert pipeline.run_stage(shop.settings, run.run_id, stage) == "done"
+
+    monkeypatch.setitem(stages.WORK, "extract", cut_off)
+    with pytest.raises(LeaseHeldError, match="another process took it"):
+        pipeline.run_stage(shop.settings, run.run_id, "extract")
+    committed = run_folder(run).manifest("extract")
+    now = RunStore.of(shop.settings).get(run.run_id)
+    assert committed.host == "elsewhere"
+    assert now.snapshot_digest == committed.summary["digest"]
+    assert now.counts["extracted"] == committed.summary["rows"] == now.counts["rows"]
+    assert (now.status, now.stage, now.error) == ("running", "validate", None)
+
+
+def test_a_stage_that_lost_the_lease_while_it_committed_records_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, commit = pipeline.begin(shop.settings, night(24)), RunFolder._commit
+
+    def slow(*args: Any) -> None:
+        commit(*args)
+        shop.execute("update recs.lease set holder = 'elsewhere:1'")
+
+    monkeypatch.setattr(RunFolder, "_commit", slow)
+    with pytest.raises(LeaseHeldError, match="another process took it"):
+        pipeline.run_stage(shop.settings, run.run_id, "extract")
+    now = RunStore.of(shop.settings).get(run.run_id)
+    assert (now.snapshot_digest, now.counts, now.timings) == (None, {}, {})
 
 
 def test_a_second_run_of_the_job_waits_for_the_lease(shop: Shop) -> None:

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 
 from published import IDS, MARGIN, Job, N
-from recjobs import lease, live, partitions, pointer, publish
+from recjobs import companions, lease, live, partitions, pointer, publish
 from recjobs.artifacts import RunFolder
 from recjobs.columns import ID_TYPES, IdType
 from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
@@ -144,8 +144,8 @@ def test_every_known_user_is_served_or_has_a_reason(job: Job) -> None:
     assert len(found) == len(rows) == job.users
     assert found[job.user(0)] == ("served", N, None)
     assert found[job.user(3)] == ("short", 1, "too few candidates")
-    assert found[job.user(9)] == ("not eligible", 0, publish.INACTIVE)
-    assert found[job.user(19)] == ("not eligible", 0, publish.NOT_A_USER)
+    assert found[job.user(9)] == ("not eligible", 0, companions.INACTIVE)
+    assert found[job.user(19)] == ("not eligible", 0, companions.NOT_A_USER)
 
 
 def test_similar_items_come_ranked(job: Job) -> None:
@@ -352,8 +352,8 @@ _STEPS: list[tuple[Any, str]] = [
     (partitions, "load"),
     (partitions, "_seal"),
     (partitions, "complete"),
-    (publish, "_load_companions"),
-    (publish, "_load_items"),
+    (companions, "load"),
+    (companions, "_load_items"),
     (live, "publish"),
     (partitions, "attach"),
     (pointer, "record"),
@@ -460,6 +460,30 @@ def test_a_retry_goes_on_once_readers_of_the_earlier_lists_have_ended(
     assert lists == [([again.item(run, place) for place in range(N + MARGIN)],)]
 
 
+def test_what_goes_with_the_lists_waits_for_them_however_long(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(database, tmp_path).migrated()
+    [(role, name)] = job.rows("select current_user, current_database()")
+    limit = "set idle_in_transaction_session_timeout = '200ms'"
+    job.rows(f'alter role "{role}" in database "{name}" {limit}')
+    beside, lists, written = companions.load, publish.load, threading.Event()
+
+    def quick(*args: Any) -> None:
+        beside(*args)
+        written.set()
+
+    def slow(*args: Any) -> bool:
+        assert written.wait(300)
+        time.sleep(1)
+        return lists(*args)
+
+    monkeypatch.setattr(companions, "load", quick)
+    monkeypatch.setattr(publish, "load", slow)
+    run = job.night(1)
+    assert job.live() == run.run_id
+
+
 def test_items_are_available_as_the_run_took_them(database: str, tmp_path: Path) -> None:
     job = Job(database, tmp_path).migrated()
     run = job.night(1)
@@ -473,7 +497,7 @@ def test_without_the_lease_nothing_goes_live(job: Job) -> None:
     run = job.open(2)
     folder = job.artifacts(run)
     with pytest.raises(LeaseHeldError, match="nothing goes live"):
-        publish.publish(job.dsn, job.settings(), run, folder)
+        publish.publish(job.settings(), run, folder)
     assert job.live() == first.run_id
 
 

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from published import Job, day
-from recjobs import live, pointer, publish
+from recjobs import live, pointer
 from recjobs.errors import CheckFailedError, ConfigError, DatabaseError
 from recjobs.expectations import Outcome
 
@@ -117,7 +117,7 @@ def test_a_pin_stops_promotions_until_it_is_taken_off(job: Job) -> None:
     with pytest.raises(ConfigError, match=r"pinned by ann \(under investigation\)"):
         job.promote(third)
     assert job.live() == runs[0].run_id
-    publish.unpin(job.dsn, job.settings())
+    live.unpin(job.where)
     assert job.live() == runs[0].run_id
     assert job.rows("select pinned, pinned_by, pinned_why from recs.live") == [(False, None, None)]
     job.promote(third)
@@ -138,10 +138,8 @@ def test_a_pin_set_while_a_run_is_brought_back_is_not_overridden(
 
     monkeypatch.setattr(pointer, "settle", pinned_meanwhile)
     with pytest.raises(ConfigError, match="pinned by oncall"):
-        publish.promote(job.dsn, job.settings(), first, by="me", why="a drill")
-    live = job.store.live()
-    assert live is not None
-    assert live.run_id == last.run_id
+        live.promote(job.where, first.run_id, by="me", why="a drill")
+    assert job.live() == last.run_id
     assert job.store.pin() == {"run_id": last.run_id, "by": "oncall", "why": None}
 
 
@@ -149,7 +147,7 @@ def test_nothing_to_roll_back_or_unpin_before_the_first_publish(job: Job) -> Non
     with pytest.raises(ConfigError, match="no run to go back to"):
         job.rollback()
     with pytest.raises(ConfigError, match="nothing is live"):
-        publish.unpin(job.dsn, job.settings())
+        live.unpin(job.where)
 
 
 @pytest.mark.parametrize("name", ["completeness", "seen_items"])

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,19 @@ def test_a_run_that_goes_on_is_not_finished_any_more(job: Job) -> None:
     job.store.update(run.run_id, status="running", error=None)
     again = job.store.get(run.run_id)
     assert (again.status, again.error, again.finished_at) == ("running", None, None)
+
+
+def test_a_run_opened_before_its_instant_is_superseded_once_that_has_passed(job: Job) -> None:
+    first = job.open(1, request="evening")
+    job.rows("update recs.run set started_at = as_of - interval '1 second'")
+    assert job.open(1, request="evening").run_id == first.run_id  # a retry resumes
+    second = job.open(1)
+    assert (second.supersedes, second.fresh) == (first.run_id, False)
+    assert job.open(1).run_id == second.run_id
+    # While the instant is still to come, it is the same run.
+    ahead = job.open((datetime.now(UTC) - day(0)).days + 1)
+    assert ahead.started_at < ahead.key.as_of
+    assert job.open((ahead.key.as_of - day(0)).days).run_id == ahead.run_id
 
 
 def test_fresh_supersedes_the_newest_of_the_key(job: Job) -> None:
@@ -228,7 +241,9 @@ def metrics(path: Path, values: dict[str, float | None]) -> Path:
     return path
 
 
-def test_metrics_and_their_history(job: Job, tmp_path: Path) -> None:
+def test_metrics_and_their_history(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = [job.night(1), job.open(2), job.open(2, fresh=True)]
     for run, value in zip(runs, (0.1, 0.2, 0.3), strict=True):
         for _ in range(2):
@@ -245,10 +260,10 @@ def test_metrics_and_their_history(job: Job, tmp_path: Path) -> None:
         (runs[2].run_id, "popular", None),
     ]
     assert [point["was_live"] for point in history] == [True, True, False, False]
-    assert [point["as_of"] for point in job.store.metric_history("ndcg@10", day(2), 1)] == [
-        day(2)
-    ] * 2
     assert job.store.metric_history("ndcg@10", day(0)) == []
+    monkeypatch.setattr("recjobs.runs._NIGHTS", 1)
+    newest = job.store.metric_history("ndcg@10", day(2))
+    assert [point["as_of"] for point in newest] == [day(2)] * 2
 
 
 def test_rejected_rows_are_kept_up_to_a_limit_per_reason(job: Job, tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from recjobs import partitions, pipeline, publish, stages
 from recjobs.artifacts import RunFolder
 from recjobs.cli import main
 from recjobs.config import Settings
-from recjobs.errors import ConfigError, DatabaseError, LeaseHeldError
+from recjobs.errors import ConfigError, DatabaseError, GateError, LeaseHeldError
 from recjobs.promote import promote
 from recjobs.runs import Run, RunStore, run_folder
+from recjobs.score import Scorer
 from recjobs.shards import Shard
 from shop import Shop, night
 
@@ -315,7 +316,7 @@ def test_shards_of_every_type_of_id(database: str, tmp_path: Path, user_type: An
         cut(job.artifacts(run), 4)
     folder = RunFolder(runs[1].artifacts, runs[1].run_id)
     for number in (3, 1, 4, 2, 2):
-        publish.load(job.dsn, job.settings(), runs[1], folder, Shard(number, 4))
+        publish.load(job.settings(), runs[1], folder, Shard(number, 4))
     for run in runs:
         assert job.publish(run)["live"]
     counts = job.rows(
@@ -333,7 +334,7 @@ def test_nothing_is_flipped_while_a_slice_is_missing(
     folder = job.artifacts(run)
     cut(folder, 3)
     for number in (1, 3):
-        assert publish.load(job.dsn, job.settings(), run, folder, Shard(number, 3))
+        assert publish.load(job.settings(), run, folder, Shard(number, 3))
     with monkeypatch.context() as patch:
         patch.setattr(publish, "load", lambda *_: False)
         with pytest.raises(DatabaseError, match="expected 18 lists in the database, found 12"):
@@ -350,7 +351,7 @@ def test_a_slice_that_two_loaded_at_once_is_loaded_anew(database: str, tmp_path:
     run = job.open(1)
     folder = job.artifacts(run)
     cut(folder, 3)
-    publish.load(job.dsn, job.settings(), run, folder, Shard(2, 3))
+    publish.load(job.settings(), run, folder, Shard(2, 3))
     table = f"recs.top_n_load_{run.run_id}"
     job.rows(f"insert into {table} select * from {table}")
     assert job.publish(run)["live"]
@@ -362,12 +363,12 @@ def test_slices_are_loaded_at_once_and_wait_for_no_other(database: str, tmp_path
     run = job.open(1)
     folder = job.artifacts(run)
     cut(folder, 2)
-    assert publish.load(job.dsn, job.settings(), run, folder, Shard(1, 2))
+    assert publish.load(job.settings(), run, folder, Shard(1, 2))
     # Another process is in the middle of its slice.
     other = psycopg2.connect(job.dsn)
     with other.cursor() as cursor:
         cursor.execute(f"delete from recs.top_n_load_{run.run_id}")
-        assert publish.load(job.dsn, job.settings(), run, folder, Shard(2, 2))
+        assert publish.load(job.settings(), run, folder, Shard(2, 2))
         other.rollback()
     other.close()
     assert job.publish(run)["live"]
@@ -389,6 +390,24 @@ def test_another_run_waits_until_every_shard_has_ended(shop: Shop) -> None:
         pipeline.begin(settings, night(25))
     pipeline.run_stages(settings, run.run_id)
     assert pipeline.begin(settings, night(25)).run_id > run.run_id
+
+
+def test_a_shard_that_lost_its_lease_commits_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = in_shards(shop, 2)
+    run = until(shop, settings, "refit")
+    lists, shard = Scorer.lists, Shard(1, 2)
+
+    def cut_off(*args: Any) -> None:
+        lists(*args)
+        shop.execute("update recs.lease set holder = 'elsewhere:1'")
+
+    monkeypatch.setattr(Scorer, "lists", cut_off)
+    with pytest.raises(LeaseHeldError, match="another process took it"):
+        pipeline.run_stage(settings, run.run_id, "score", shard=shard)
+    assert not run_folder(run).finished(shard.part("score"))
+    assert f"score {shard}" not in RunStore.of(settings).get(run.run_id).timings
 
 
 def test_a_shards_failure_is_told_until_its_stage_begins(
@@ -444,3 +463,19 @@ def test_a_promoted_dry_run_gets_the_models_lists_though_popularitys_were_scored
     assert run_folder(run).manifest("score").summary["by_source"].keys() == {run.model}
     first = "select distinct sources[1] from recs.top_n_list"
     assert shop.execute(first) == [(run.model,)]
+
+
+def test_a_promoted_run_takes_no_shard_of_popularitys_lists(shop: Shop) -> None:
+    settings = shop.settings.with_overrides(
+        {"schedule.shards": 2, "gate.min_lift_over_popular": 50.0, "gate.min_users": 1}
+    )
+    run = pipeline.begin(settings, night(24))
+    for stage in pipeline.STAGES[: pipeline.STAGES.index("score")]:
+        pipeline.run_stage(settings, run.run_id, stage)
+    pipeline.run_stage(settings, run.run_id, "score", shard=Shard(1, 2))
+    RunStore.of(settings).release(run.run_id)
+    pipeline.run_night(shop.settings, night(23))  # goes live before the other one goes on
+    with pytest.raises(GateError, match="nothing changed"):
+        pipeline.run_night(settings, night(24))
+    run = promote(settings, run.run_id, why="a drill", by="me")
+    assert run_folder(run).manifest("score").summary["by_source"].keys() == {run.model}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ import pytest
 from psycopg2 import sql
 from rich.console import Console
 
-from recjobs import db, migrate
+from recjobs import console, db, migrate
 from recjobs.artifacts import RunFolder
 from recjobs.columns import IdType
 from recjobs.errors import ConfigError, DataError
 from recjobs.index import arrow_type
 from recjobs.runs import Run, RunKey, RunStore
-from recjobs.show import UserView, as_dict, render, show
+from recjobs.show import UserView, render, show
 
 SCHEMA = "recs"
 AS_OF = datetime(2026, 2, 1, tzinfo=UTC)
@@ -151,6 +152,16 @@ def test_a_longer_list_takes_the_spares(database: str, tmp_path: Path) -> None:
         assert [i.source for i in view.items] == ["ease"] * 3 + ["popular"] * 2
 
 
+def test_without_a_number_the_list_is_what_readers_get(database: str, tmp_path: Path) -> None:
+    live, folder = serve(database, "bigint", tmp_path)
+    with db.connect(database) as connection:
+        text = sql.SQL("select item_id from recs.recommendations where user_id = {}")
+        readers = db.execute(connection, text.format(sql.Literal(2**40)))
+    view = show(database, SCHEMA, str(2**40), live=live, folder=folder)
+    assert [(i.item_id,) for i in view.items] == readers
+    assert len(readers) == live.n == 2  # of the five that are stored
+
+
 def test_a_short_list_says_why(database: str, tmp_path: Path) -> None:
     live, folder = serve(database, "integer", tmp_path)
     view = show(database, SCHEMA, "2", 2, live=live, folder=folder)
@@ -194,7 +205,7 @@ def test_before_the_first_publish(database: str) -> None:
     view = show(database, SCHEMA, "1", 10, live=None, folder=None)
     assert (view.status, view.items, view.run_id) == ("nothing live", (), None)
     assert "no run is live yet" in terminal(view)
-    assert as_dict(view)["as_of"] is None
+    assert asdict(view)["as_of"] is None
 
 
 def test_artifacts_out_of_reach_cost_the_history_alone(database: str, tmp_path: Path) -> None:
@@ -240,10 +251,13 @@ def test_an_id_at_the_edge_of_its_type_fits(database: str, kind: IdType, text: s
     assert show(database, SCHEMA, text, 10, live=None, folder=None).status == "nothing live"
 
 
-def test_for_machines_it_is_json_with_iso_times(database: str, tmp_path: Path) -> None:
+def test_for_machines_it_is_json_with_iso_times(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     live, folder = serve(database, "bigint", tmp_path)
     view = show(database, SCHEMA, str(2**40), 1, live=live, folder=folder)
-    said = json.loads(json.dumps(as_dict(view)))
+    console.print_json(asdict(view))
+    said = json.loads(capsys.readouterr().out)
     assert said["as_of"] == "2026-02-01T00:00:00+00:00"
     assert said["items"][0]["item_id"] == 2**33
     assert said["history"][0]["ts"] == "2026-01-31T15:00:00+00:00"

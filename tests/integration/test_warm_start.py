@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import shop as shops
-from recjobs import cli, pipeline, publish
+from recjobs import cli, live, pipeline
 from recjobs.files import read_json
+from recjobs.pointer import Job
 from recjobs.runs import Run, RunStore, run_folder
 from shop import Shop, night
 
@@ -106,7 +107,7 @@ def test_a_run_keeps_the_parent_that_it_was_opened_with(shop: Shop) -> None:
     assert pipeline.run_night(shop.settings, night(25)).parent_run_id == first.run_id
     # One that was taken back is nobody's parent.
     settings = shop.settings
-    publish.rollback(settings.target.resolve(), settings, pin=False, by="me", why="a drill")
+    live.rollback(Job.of(settings), pin=False, by="me", why="a drill")
     assert pipeline.begin(settings, night(26)).parent_run_id == between.run_id
 
 

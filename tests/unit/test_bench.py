@@ -425,6 +425,29 @@ def test_the_farthest_second_is_in_5138(files: Files) -> None:
     assert Stub.fits[-1]["train"].log.ts.max() == 10**17
 
 
+@pytest.mark.parametrize(
+    ("value", "kind", "seconds"),
+    [
+        (10**12, pa.timestamp("s"), "1000000000000"),  # its microseconds are beyond int64
+        (1 - 2**63, pa.timestamp("us"), "9223372036854"),
+        (2**31 - 1, pa.date32(), "185542587100800"),
+    ],
+)
+def test_no_timestamp_is_farther(files: Files, value: int, kind: pa.DataType, seconds: str) -> None:
+    files.put("train", [(1, 1, None, value), (2, 1, None, None)], ts=kind)
+    files.put("test", [(2, 2, None, None)])
+    code, error = files.run("scored", "full")
+    assert code == 3
+    assert f"Received: {seconds} seconds from 1970" in error["message"]
+
+
+def test_what_is_finer_than_a_microsecond_is_cut_off(files: Files) -> None:
+    files.put("train", [(1, 1, None, 1999), (2, 1, None, None)], ts=pa.timestamp("ns"))
+    files.put("test", [(2, 2, None, None)])
+    files.figures("scored", "full")
+    assert Stub.fits[-1]["train"].log.ts.max() == 1
+
+
 def test_so_does_a_blend_with_one(files: Files) -> None:
     files.put("train", [(1, 5, None, 20), (1, 4, None, None), (2, 5, None, 20)])
     files.put("test", [(1, 6, None, 1)])
@@ -551,6 +574,60 @@ def test_values_by_user(files: Files) -> None:
 
 
 GOOD = [(1, 1, 4.0, 1), (1, 2, 3.0, 2), (2, 1, 5.0, 1)]
+
+
+@pytest.mark.parametrize("option", ["train", "test", "negatives", "items"])
+def test_values_by_user_replace_no_given_file(files: Files, option: str) -> None:
+    files.put("train", GOOD)
+    files.put("test", [(2, 2, 4.0, 1)])
+    files.put("negatives", [(2, [1])], "user_id", "negatives")
+    files.put("items", [(1,), (2,)], "item_id")
+    path = files.folder / f"{option}.parquet"
+    before = path.read_bytes()
+    link = files.folder / "link.parquet"
+    link.symlink_to(path)
+    for per_user in (path, link):
+        code, error = files.run("scored", "sampled", "--per-user", str(per_user))
+        assert code == 2
+        assert f"--per-user: expected another file than {path}" in error["message"]
+    assert (path.read_bytes(), Stub.fits) == (before, [])
+
+
+@pytest.mark.parametrize("option", ["train", "test"])
+@pytest.mark.parametrize(
+    ("event", "kind"), [(["buy"], pa.list_(pa.string())), (b"\xff\xfe", pa.binary())]
+)
+def test_an_event_is_text(files: Files, option: str, event: Any, kind: pa.DataType) -> None:
+    files.put("train", GOOD)
+    files.put("test", [(2, 2, 4.0, 1)])
+    files.put(option, [(2, 2, event)], "user_id", "item_id", "event", event=kind)
+    code, error = files.run("scored", "full")
+    assert code == 3
+    path = files.folder / f"{option}.parquet"
+    name = "list" if pa.types.is_list(kind) else "binary"
+    assert f"{path}: expected event as text. Received: {name}" in error["message"]
+    if name == "list":  # of bytes the schema does not tell
+        assert not Stub.fits
+
+
+def test_texts_may_be_views(files: Files) -> None:
+    def put(**kinds: pa.DataType) -> dict[str, Any]:
+        ids = {name: kinds["text"] for name in ("user_id", "item_id", "event")}
+        names = ("user_id", "item_id", "event")
+        files.put(
+            "train", [("a", "x", "buy"), ("b", "y", "buy"), ("b", "z", "look")], *names, **ids
+        )
+        files.put("test", [("a", "y", "buy"), ("c", "x", "buy")], *names, **ids)
+        lists = {"user_id": kinds["text"], "negatives": pa.list_(kinds["text"])}
+        rows = [("a", ["z", "v"]), ("c", ["y", "w"])]
+        files.put("negatives", rows, "user_id", "negatives", **lists)
+        files.put("items", [("x", "a title"), ("v", "other")], "item_id", "title",
+                  item_id=kinds["text"], title=kinds["text"])  # fmt: skip
+        return files.figures("popular", "sampled")
+
+    plain, viewed = put(text=pa.string()), put(text=pa.string_view())
+    assert viewed["metrics"] == plain["metrics"]
+    assert viewed["counts"] == plain["counts"]
 
 
 @pytest.mark.parametrize(

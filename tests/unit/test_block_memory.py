@@ -1,4 +1,4 @@
-"""What a block of users takes does not grow with the histories of all the others."""
+"""What a block of users takes does not grow with what is known of all the others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from recjobs.dataset import SeenItems
+from recjobs.models.comparable import scores_of
 from recjobs.models.content import Content, ContentSettings
 from recjobs.models.low_rank import LowRankItemItem
+from recjobs.models.popular import Popular, PopularSettings
+from recjobs.models.ranking import Ranker
 from recjobs.models.two_tower_inputs import Histories
 from recjobs.models.user_knn import NeighbourRelation
 
@@ -80,10 +84,24 @@ def of_towers() -> Callable[[], Any]:
     return lambda: histories.from_other_part(USERS, USERS % 2 > 0)
 
 
+def of_popular() -> Callable[[], Any]:
+    model = Popular(PopularSettings(), seed=1, threads=1)
+    model._popularity = np.ones((40, N_ITEMS), dtype=np.float32)
+    model._segment = np.arange(N_USERS, dtype=np.int64).astype(np.int16) % 40
+    model.known_items = np.ones(N_ITEMS, dtype=np.bool_)
+    nothing = SeenItems(np.zeros(N_USERS + 1, dtype=np.int64), np.zeros(0, dtype=np.int32))
+
+    def work() -> None:
+        scores_of(model, USERS)
+        Ranker(model, model.known_items).top_n(USERS, nothing, 5)
+
+    return work
+
+
 @pytest.mark.parametrize(
-    "make", [of_low_rank, of_content, of_told_features, of_neighbours, of_towers]
+    "make", [of_low_rank, of_content, of_told_features, of_neighbours, of_towers, of_popular]
 )
-def test_a_block_takes_no_memory_for_the_histories_of_others(
+def test_a_block_takes_no_memory_for_all_the_others(
     make: Callable[[], Callable[[], Any]],
 ) -> None:
     work = make()

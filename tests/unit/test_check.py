@@ -279,6 +279,27 @@ def test_the_same_lists_do_not_churn(tmp_path: Path) -> None:
     assert (found["churn"], failed(found)) == (0.0, {})
 
 
+@pytest.mark.parametrize(("n", "users"), [(10, 3), (7, 11), (3, 6), (49, 2)])
+def test_churn_on_its_limit_is_within_it(tmp_path: Path, n: int, users: int) -> None:
+    """One item of each list is replaced: sums of such shares, or 1 less the others, miss it."""
+    log = log_of([(users, item, 1.0) for item in range(n + 1)], users=list(range(users)))
+    rows = [listed(user, list(range(n))) for user in range(users)]
+    reference = [row | {"item_ids": list(range(1, n + 1))} for row in rows]
+    limits = settings_of(score={"n": n, "margin": 1}, check={"max_churn": 1 / n})
+    found = checked(tmp_path, rows, reference=reference, settings=limits, log=log)
+    assert found["churn"] == 1 / n
+    assert found["outcomes"]["churn"].passed
+
+
+@pytest.mark.parametrize("lost", range(1, 20))
+def test_lost_lists_on_their_limit_are_within_it(tmp_path: Path, lost: int) -> None:
+    reference = [listed(user, [1, 2, 3]) for user in range(20)]
+    rows = [listed(user, [1, 2, 3]) for user in range(20 - lost)]
+    limits = job(max_lost_lists=float(f"{lost / 20:.2f}"))
+    found = checked(tmp_path, rows, reference=reference, settings=limits)
+    assert found["outcomes"]["lost_lists"].passed
+
+
 def test_a_reference_of_other_users_has_no_churn(tmp_path: Path) -> None:
     found = checked(tmp_path, good(), reference=[listed(70, [1, 2, 3])])
     assert (found["churn"], found["reference_run_id"]) == (None, 1)
@@ -305,6 +326,10 @@ def _gone(folder: Path) -> RunFolder:
     return run
 
 
+def _all_gone(folder: Path) -> RunFolder:
+    return RunFolder(str(folder), 1)
+
+
 def _changed(folder: Path) -> RunFolder:
     run = run_of(folder, good())
     with run.path("score", "lists.parquet").open("ab") as file:
@@ -321,7 +346,9 @@ def _with_other_ids(folder: Path) -> RunFolder:
     return run_of(folder, rows, SCHEMA.set(0, pa.field("user_id", pa.string())))
 
 
-@pytest.mark.parametrize("made", [_gone, _changed, _of_an_earlier_version, _with_other_ids])
+@pytest.mark.parametrize(
+    "made", [_gone, _all_gone, _changed, _of_an_earlier_version, _with_other_ids]
+)
 def test_a_reference_that_can_not_be_read_stops_no_night(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, made: Callable[[Path], RunFolder]
 ) -> None:
@@ -329,10 +356,25 @@ def test_a_reference_that_can_not_be_read_stops_no_night(
     popular = tmp_path / "popular.parquet"
     pq.write_table(pa.table({"segment": ["all"], "item_ids": [[1, 2, 3]]}), popular)
     out = StageOutput(tmp_path)
-    check([lists], popular, shop(), AS_OF, made(tmp_path / "was"), job(), out, silent)
+    before = made(tmp_path / "was")
+    check([lists], popular, shop(), AS_OF, before, job(), out, silent, lists_before=11)
+    assert (out.summary["churn"], out.summary["reference_run_id"]) == (None, 1)
+    outcomes = {outcome["name"]: outcome for outcome in out.summary["outcomes"]}
+    assert "churn" not in outcomes
+    assert outcomes["lost_lists"]["observed"] == 6 / 11  # how many there were is known all the same
+    assert "run 1 can't be read any more: " in caplog.text
+
+
+def test_a_reference_of_which_nothing_is_known_is_compared_with_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lists = write(tmp_path, "lists.parquet", good())
+    popular = tmp_path / "popular.parquet"
+    pq.write_table(pa.table({"segment": ["all"], "item_ids": [[1, 2, 3]]}), popular)
+    out = StageOutput(tmp_path)
+    check([lists], popular, shop(), AS_OF, _all_gone(tmp_path / "was"), job(), out, silent)
     assert (out.summary["churn"], out.summary["reference_run_id"]) == (None, None)
-    names = {outcome["name"] for outcome in out.summary["outcomes"]}
-    assert not names & {"churn", "lost_lists"}
+    assert not {o["name"] for o in out.summary["outcomes"]} & {"churn", "lost_lists"}
     assert "run 1 can't be read any more: " in caplog.text
 
 

@@ -13,6 +13,7 @@ from logs import every, log_of
 from recjobs import models
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import SeenItems, TrainingSet, training_set
+from recjobs.errors import ConfigError
 from recjobs.models.base import strengths
 from recjobs.models.elsa import Elsa, loss_gradient
 
@@ -87,6 +88,12 @@ def test_because_is_the_greatest_contribution() -> None:
         share = x[user] * weights[:, item]
         share[item] = 0
         assert because[user, item] == (share.argmax() if share.max() > 0 else -1)
+
+
+def test_the_learning_rate_keeps_to_what_float32_holds() -> None:
+    assert np.isfinite(fitted(some_set(), learning_rate=1e3)[1]).all()
+    with pytest.raises(ConfigError, match=r"model\.params\.learning_rate: Input should be less"):
+        fitted(some_set(), learning_rate=1e300)
 
 
 def test_epochs_are_enough_steps_for_the_data() -> None:

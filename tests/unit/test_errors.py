@@ -8,7 +8,7 @@ import re
 import pytest
 
 from recjobs import errors
-from recjobs.errors import RecJobsError
+from recjobs.errors import RecJobsError, failure
 
 CLASSES = [
     cls
@@ -44,3 +44,10 @@ def test_each_carries_its_message_and_a_failing_exit_code(cls: type[RecJobsError
     assert str(cls("what is wrong")) == "what is wrong"
     assert 0 < cls.exit_code < 126  # 126 and up are the shell's
     assert cls.__doc__
+
+
+def test_failure_is_read_by_the_error_tree() -> None:
+    assert failure("GateError: a: b")[0].exit_code == 4
+    assert failure("GateError: a: b")[1] == "a: b"
+    assert failure("KeyError: 'x'") == (failure(None)[0], "KeyError: 'x'")
+    assert failure("annotations: not a class")[1] == "annotations: not a class"

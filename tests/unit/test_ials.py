@@ -14,6 +14,7 @@ from logs import every, log_of
 from recjobs import models
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import TrainingSet, training_set
+from recjobs.errors import ConfigError
 from recjobs.models import ials_solver
 from recjobs.models.base import strengths
 from recjobs.models.ials import Ials, default_alpha0, default_l2
@@ -136,6 +137,30 @@ def test_the_default_alpha0_goes_by_how_expected_the_positives_are() -> None:
     given = default_alpha0(strengths(train))
     told, itself = (fitted(train, alpha0=value).user_vectors for value in (given, None))
     np.testing.assert_array_equal(told, itself)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"l2": 1e-9}, {"l2": 1e4}, {"alpha0": 1e-30}, {"alpha0": 1e30},
+        {"init_std": 1e-9}, {"init_std": 1e9},
+    ],
+)  # fmt: skip
+def test_what_float32_can_not_solve_is_refused(params: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"model.params.{next(iter(params))}: Input should be "):
+        models.check_params("ials", params)
+
+
+@pytest.mark.parametrize("l2", [1e-6, 1e3])
+@pytest.mark.parametrize("alpha0", [1e-9, 1e3])
+@pytest.mark.parametrize("init_std", [1e-3, 100.0])
+def test_vectors_are_finite_at_the_ends_of_the_ranges(
+    l2: float, alpha0: float, init_std: float
+) -> None:
+    model = fitted(some_set(), embedding_dim=192, l2=l2, alpha0=alpha0, init_std=init_std)
+    for vectors in model.factors():
+        assert np.isfinite(vectors).all()
+        assert vectors.any()
 
 
 def test_a_row_of_hardly_any_weight_is_solved_too() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from logs import every, log_of
+from logs import every, log_of, sets
 from recjobs import models
 from recjobs.config import FeedbackSettings
-from recjobs.dataset import Interactions, TrainingSet, training_set
+from recjobs.dataset import Interactions, training_set
 from recjobs.errors import ConfigError
 from recjobs.models.blend import Blend, BlendSettings
 from recjobs.models.comparable import SCALES
@@ -27,16 +27,6 @@ def groups(users: int = 60, items: int = 30) -> Interactions:
         chosen = rng.permutation(np.arange(user % 3, items, 3))[:7]
         rows += [(user, int(item), float(day)) for day, item in enumerate(chosen)]
     return log_of(rows)
-
-
-def sets(log: Interactions) -> tuple[TrainingSet, TrainingSet]:
-    """All choices but the last of each user, and these."""
-    last = log.ts == log.ts.max()
-    feedback = FeedbackSettings()
-    return (
-        training_set(log, ~last, AS_OF, feedback),
-        training_set(log, last, AS_OF, feedback),
-    )
 
 
 def blend(**settings: object) -> Blend:

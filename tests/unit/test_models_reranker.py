@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from logs import every, log_of
+from logs import every, log_of, sets
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import Interactions, SeenItems, TrainingSet, training_set
 from recjobs.models.blend import Blend, BlendSettings
@@ -32,15 +32,6 @@ def choices(*, late: bool) -> Interactions:
         last = ITEMS - 1 - int(rng.integers(6)) if late else int(rng.integers(ITEMS))
         rows.append((user, last, 99.0))
     return log_of(rows)
-
-
-def sets(log: Interactions) -> tuple[TrainingSet, TrainingSet]:
-    last = log.ts == log.ts.max()
-    feedback = FeedbackSettings()
-    return (
-        training_set(log, ~last, AS_OF, feedback),
-        training_set(log, last, AS_OF, feedback),
-    )
 
 
 def blend(*, rerank: bool = True) -> Blend:
@@ -131,12 +122,17 @@ def test_scores_of_the_network_by_hand() -> None:
     item_idx = np.array([[4, 2, -1]], dtype=np.int32)
     blended = np.array([[2.0, 1.0, -np.inf]], dtype=np.float32)
     features = rng.normal(size=(1, 3, 5)).astype(np.float32)
+    features[0, :2, :2] = [[-3, 0], [1, 4]]
     network = Reranker(
         rng.normal(size=5).astype(np.float32),
         np.full(5, 0.5, dtype=np.float32),
+        np.array([-0.5, -9, -9, -9, -9], dtype=np.float32),
+        np.array([9, 0.5, 9, 9, 9], dtype=np.float32),
         *(rng.normal(size=shape).astype(np.float32) for shape in ((5, 16), 16, 16, ())),
     )
-    scaled = (features.astype(np.float64) - network.mean) / 0.5
+    within = features.astype(np.float64)
+    within[0, :2, :2] = [[-0.5, 0], [1, 0.5]]
+    scaled = (within - network.mean) / 0.5
     inner = np.maximum(scaled @ network.hidden + network.bias, 0)
     expected = network.scale * blended[0, :2] + (inner @ network.out)[0, :2]
     scores = network.score(Candidates(item_idx, blended, features))
@@ -160,6 +156,26 @@ def test_a_long_history_reaches_further() -> None:
     assert only.item_idx[1].tolist() == list(range(48, 8, -2))
     assert (only.item_idx[0] >= 0).sum() == 12
     np.testing.assert_array_equal(only.features[1, :, 0], only.item_idx[1])
+
+
+def test_a_feature_goes_hardly_beyond_what_it_was_while_learning() -> None:
+    rng = np.random.default_rng(5)
+    item_idx = np.tile(np.arange(20, dtype=np.int32), (300, 1))
+    features = rng.normal(size=(300, 20, 3)).astype(np.float32)
+    features[:, :, 1] = 0
+    features[:, :, 2] = rng.uniform(1.9, 1.95, size=(300, 20))
+    blended = rng.normal(size=(300, 20)).astype(np.float32)
+    best = features[:, :, 0].argmax(axis=1)
+    given = Candidates(item_idx, blended, features)
+    learned = Reranker.learn(given, item_idx == best[:, None], seed=1, threads=2)
+    assert learned is not None
+    later, nearest = features.copy(), features.copy()
+    later[:, ::2, 1], later[:, :, 2] = 3, 2.2
+    nearest[:, :, 2] = 1.955
+    scores = learned.score(Candidates(item_idx, blended, later))
+    expected = learned.score(Candidates(item_idx, blended, nearest))
+    np.testing.assert_allclose(scores, expected, atol=1e-3)
+    assert (scores.argmax(axis=1) == best).mean() > 0.5
 
 
 def test_too_few_choices_teach_nothing() -> None:

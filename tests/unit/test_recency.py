@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.errors import ConfigError
 from recjobs.models import REGISTRY, check_params, model_class
+from recjobs.models.recency import recency
 
 MODELS = [name for name in REGISTRY if "recency_days" in model_class(name).Settings.model_fields]
 
@@ -21,3 +24,12 @@ def test_a_half_life_is_a_number_of_days_above_0(model: str, days: float) -> Non
         check_params(model, {"recency_days": [1, days]})
     assert str(raised.value).startswith("model.params.recency_days.1: Input should be ")
     assert str(raised.value).endswith(f". Received: {days!r}")
+
+
+@pytest.mark.parametrize("gap", [100, 130, 140, 150, 400])
+def test_shares_are_finite_after_any_gap(gap: int) -> None:
+    ts = np.repeat(np.arange(10), 200) * gap * DAY
+    item_idx = np.resize(np.arange(6, dtype=np.int32), len(ts))
+    found = recency(item_idx, ts, 7, (1.0, 7.0))  # nobody chose item 6
+    assert np.isfinite(found.shares).all()
+    assert found.moves

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import shutil
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -34,10 +35,11 @@ from recjobs.progress import silent
 from recjobs.report import MetricPoint, Publication, ReportFacts, report
 from recjobs.report import page as page_module
 from recjobs.report.figures import choices
-from recjobs.report.headline import as_of_argument, failure, headline, reproduction
-from recjobs.report.lists import popularity_curves, read_lists, sample_lists
+from recjobs.report.headline import as_of_argument, headline, reproduction
+from recjobs.report.lists import popularity_curves, read_lists
 from recjobs.report.numbers import Estimate, duration, number
 from recjobs.report.plots import Night, by_model, over_nights, timings
+from recjobs.report.samples import sample_lists
 from recjobs.snapshot import read_snapshot
 from recjobs.split import split
 from recjobs.train import refit, train
@@ -327,7 +329,9 @@ def test_a_failed_night_says_where_and_why(
         assert f"did not finish (the night ended in stage {STAGES[reached]})" in page.words
 
 
-def test_a_broken_file_costs_its_part_alone(finished: RunFolder, tmp_path: Path) -> None:
+def test_a_broken_file_costs_its_part_alone(
+    finished: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = part_of(finished, tmp_path, STAGES)
     Path(folder.url, "score").unlink()
     with folder.writing("score") as out:
@@ -335,6 +339,23 @@ def test_a_broken_file_costs_its_part_alone(finished: RunFolder, tmp_path: Path)
     text, gaps = write(folder, tmp_path, facts())
     assert gaps == ["lists", "samples", "popularity"]
     assert "This part could not be made. ArrowInvalid" in Reader(text).words
+    assert "Traceback" in caplog.text  # of what no error of ours explains
+
+
+def test_a_damaged_file_is_one_line_of_the_log(
+    finished: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = part_of(finished, tmp_path, STAGES)
+    score = Path(folder.url, "score")
+    files = score.resolve()
+    score.unlink()
+    shutil.copytree(files, score)
+    (score / "lists.parquet").write_bytes(b"not what score wrote")
+    text, gaps = write(folder, tmp_path, facts())
+    assert gaps == ["lists", "samples", "popularity"]
+    assert "lists.parquet is not what stage score wrote" in Reader(text).words
+    assert "lists.parquet is not what stage score wrote" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_a_lost_store_still_leaves_a_page(tmp_path: Path) -> None:
@@ -410,17 +431,16 @@ def test_headline(changes: dict[str, Any], mood: str, title: str, says: str) -> 
     assert says in said.readers
 
 
+def test_an_error_that_is_not_known_is_not_said_to_be() -> None:
+    said = headline(facts(status="failed", error="OSError: [Errno 28] No space left"), settings())
+    assert "An error that recjobs does not know (exit code 1)" in " ".join(said.advice)
+    assert "OSError: [Errno 28] No space left" in said.why
+
+
 def test_headline_of_a_run_with_overrides_asks_for_a_promotion() -> None:
     said = headline(facts(overrides={"model.name": "ease"}, live_run_id=6), settings())
     assert "(model.name) goes live only when it is promoted" in said.advice[0]
     assert said.commands[0].line == "recjobs promote 7 --why '…'"
-
-
-def test_failure_is_read_by_the_error_tree() -> None:
-    assert failure("GateError: a: b")[0].exit_code == 4
-    assert failure("GateError: a: b")[1] == "a: b"
-    assert failure("KeyError: 'x'") == (failure(None)[0], "KeyError: 'x'")
-    assert failure("annotations: not a class")[1] == "annotations: not a class"
 
 
 def test_as_of_is_a_date_at_midnight_of_the_job_alone() -> None:

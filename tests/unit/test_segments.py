@@ -19,9 +19,11 @@ from recjobs.dataset import Interactions, SeenItems, TrainingSet, training_set
 from recjobs.errors import DataError
 from recjobs.index import Index
 from recjobs.models.popular import by_segment, popularity
+from recjobs.models.ranking import Ranker
 from recjobs.progress import silent
 from recjobs.score import top_n
 from recjobs.segments import NO_SEGMENTS, Segments, segments_of
+from recjobs.topn import top_n_of_scores
 
 USERS = list(range(1, 41))
 
@@ -86,6 +88,21 @@ def test_the_model_popular_ranks_by_segment_and_survives_saving(tmp_path: Path) 
     for each in (model, models.load("popular", tmp_path)):
         assert listed(train, 1, each) == [10, 11, 12]
         assert listed(train, 40, each) == [20, 21, 22]
+
+
+def test_the_lists_of_popular_are_those_of_a_full_sort() -> None:
+    train = train_of(log())
+    model = models.make("popular", {}, seed=1, threads=1)
+    model.fit(train)
+    assert isinstance(model, models.BlockModel)
+    users = np.arange(train.n_users, dtype=np.int32)
+    seen = SeenItems(train.indptr, train.item_idx)
+    for allowed in ({10, 12, 20, 21, 22}, {11, 20, 22}):  # other candidates, other lists
+        candidates = np.isin(train.items.ids.to_numpy(), list(allowed))
+        found = Ranker(model, candidates).top_n(users, seen, 4)
+        expected = top_n_of_scores(model.score_block(users), users, seen, candidates, 4)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_small_segment_follows_the_others_until_it_has_a_say() -> None:

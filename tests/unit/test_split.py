@@ -16,7 +16,7 @@ from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.config import HoldoutSettings
 from recjobs.dataset import Interactions
 from recjobs.errors import DataError
-from recjobs.split import Split, split
+from recjobs.split import Split, last_rows, split
 
 AS_OF = 9 * DAY  # rows at days 9 and 10 are the future
 
@@ -129,6 +129,25 @@ def test_validation_is_spread_over_the_users() -> None:
     users = log.user_idx[parts.validation]
     assert len(users) == 18  # of 900 rows
     assert (users.min(), users.max(), np.diff(np.sort(users)).max()) == (0, 99, 6)
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "held"),
+    [
+        ([3, 4, 3], 0.3, [0, 1, 2]),  # users, whose last rows are held
+        ([1, 1, 1, 2, 1, 2, 1, 2, 2], 0.4, [5, 8]),  # half of four, though more are wanted
+        ([2, 3, 2, 1, 2], 0.4, [1, 2]),
+        ([2, 3, 2, 1, 2], 0.1, [1]),
+        ([2, 1], 0.1, []),
+        ([1, 1], 0.1, []),
+    ],
+)
+def test_of_users_with_two_rows_half_keep_both(
+    counts: list[int], share: float, held: list[int]
+) -> None:
+    user_idx = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    found = last_rows(user_idx, np.ones(len(user_idx), dtype=np.bool_), share)
+    assert found.nonzero()[0].tolist() == [int(np.cumsum(counts)[user]) - 1 for user in held]
 
 
 @pytest.mark.parametrize(

@@ -43,3 +43,5 @@ def test_an_epoch_has_each_rating_and_batches_of_one_size() -> None:
     pairs = list(zip(user.ravel().tolist(), item.ravel().tolist(), strict=True))
     assert len(set(pairs[:15])) == 15
     assert pairs[15] == pairs[0]
+    for size in (15, 16, 10_000, None):  # never one twice in a batch
+        assert Ratings(train, size, 0).batches()[0].shape == (1, 15)

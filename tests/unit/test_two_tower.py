@@ -101,6 +101,16 @@ def test_features_are_reduced_only_where_they_are_many() -> None:
     assert dense_features(train_of(features=False).log.item_features, 3, 8, 1).shape == (3, 0)
 
 
+def test_what_nothing_is_known_of_stays_0_when_features_are_reduced() -> None:
+    rng = np.random.default_rng(0)
+    log = log_of([(0, item, 0.0) for item in range(450)])
+    some = rng.random(450) < 0.3
+    told = [" ".join(f"w{word}" for word in rng.integers(0, 400, 6)) if s else None for s in some]
+    table = pa.table({"item_id": log.items.ids, "told": pa.array(told, pa.string())})
+    reduced = dense_features(from_table(table, log.items), 450, 128, 1)
+    np.testing.assert_array_equal((reduced != 0).any(axis=1), some)
+
+
 def test_a_positive_is_never_predicted_from_itself() -> None:
     train = train_of()
     one_hot = np.eye(train.n_items, dtype=np.float32)

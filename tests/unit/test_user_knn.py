@@ -86,6 +86,22 @@ def test_similar_items_have_the_same_users() -> None:
     assert (similar[2] == -1).all()  # nobody likes it
 
 
+def test_similar_items_of_item_knn_are_the_items_own_nearest() -> None:
+    """Also one that is near to few: what it is near to has others that are nearer."""
+    train = some_set()
+    x = strengths(train).toarray().astype(np.float64)
+    model = models.make("item_knn", {"neighbours": 3, "shrinkage": 3.0}, seed=1, threads=2)
+    model.fit(train)
+    relation = model.relation()
+    assert relation is not None
+    items = np.arange(16, dtype=np.int32)
+    similar, likeness = relation.similar(items, train.candidates, 3)
+    wanted = dense(x.T, 3, 3.0)
+    np.testing.assert_allclose(likeness[:15], -np.sort(-wanted[:15], axis=1)[:, :3], rtol=1e-4)
+    np.testing.assert_array_equal(similar[:15], np.argsort(-wanted[:15], axis=1)[:, :3])
+    assert (similar[15] == -1).all()  # nobody likes it
+
+
 @pytest.mark.parametrize("name", ["item_knn", "user_knn"])
 def test_without_shrinkage_what_is_long_ago_is_no_error(name: str) -> None:
     rows = [(user, item, day) for user in range(4) for item, day in ((user % 2, 0), (2, 1094))]

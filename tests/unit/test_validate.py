@@ -217,6 +217,18 @@ def test_a_volume_far_from_recent_runs(
 
 
 @pytest.mark.parametrize(
+    ("rows", "recent", "passed"),
+    [(115, 100, True), (100, 115, True), (116, 100, False), (100, 116, False), (0, 9, False)],
+)
+def test_a_volume_may_be_just_at_the_limit(
+    tmp_path: Path, rows: int, recent: int, passed: bool
+) -> None:
+    table: list[Row] = [(n, "a", NOON, 4.0, None) for n in range(rows)]
+    outcome = Validated(tmp_path, table, (recent,), volume_ratio=1.15).outcomes["volume"]
+    assert outcome.passed == passed
+
+
+@pytest.mark.parametrize(
     ("limits", "message"),
     [
         (
