@@ -31,7 +31,9 @@ _BATCH_USERS: Final = 32
 _LEARNING_RATE: Final = 0.01
 _WEIGHT_DECAY: Final = 0.01
 #: Scaled features beyond it say no more.
-_MOST: Final = 10.0
+_FURTHEST: Final = 10.0
+#: So much of its range may a feature go beyond it, once the network has learned.
+_BEYOND: Final = 0.1
 _SCORED_ROWS: Final = 64
 
 
@@ -42,6 +44,10 @@ class Reranker:
     Attributes:
         mean: Of the features, ``(n_features,)``.
         deviation: Of the features, ``(n_features,)``.
+        least: Of each feature, ``(n_features,)``; what is less counts as this, a little below the
+            least it learned from. The lists are made with more days than that, and where a feature
+            did not vary the weights are as they were drawn.
+        most: Likewise, ``(n_features,)``.
         hidden: W1, ``(n_features, n_hidden)``.
         bias: b1, ``(n_hidden,)``.
         out: w2, ``(n_hidden,)``.
@@ -50,6 +56,8 @@ class Reranker:
 
     mean: Float32Array
     deviation: Float32Array
+    least: Float32Array
+    most: Float32Array
     hidden: Float32Array
     bias: Float32Array
     out: Float32Array
@@ -65,9 +73,10 @@ class Reranker:
         scores = np.empty(given.blended.shape, dtype=np.float32)
         there = given.item_idx >= 0
         blended = np.where(there, given.blended, np.float32(0))
+        scaling = self.mean, self.deviation, self.least, self.most
 
         def work(rows: slice) -> None:
-            scaled = _scaled(given.features[rows], self.mean, self.deviation)
+            scaled = _scaled(given.features[rows], *scaling)
             score_rows(
                 scaled, blended[rows], self.hidden, self.bias, self.out,
                 np.float32(self.scale), scores[rows],
@@ -109,8 +118,13 @@ class Reranker:
         # In float64: down a column of a million rows, a sum in float32 goes astray.
         mean = known.mean(axis=0, dtype=np.float64).astype(np.float32)
         deviation = np.maximum(known.std(axis=0, dtype=np.float64), 1e-6).astype(np.float32)
+        low, high = known.min(axis=0), known.max(axis=0)
+        beyond = _BEYOND * (high - low)
+        least = np.maximum(low - beyond, mean - _FURTHEST * deviation)
+        most = np.minimum(high + beyond, mean + _FURTHEST * deviation)
+        scaling = mean, deviation, least, most
         inputs = (
-            _scaled(given.features, mean, deviation),
+            _scaled(given.features, *scaling),
             np.where(there, given.blended, 0)[:, :, None],
         )
         # Below 0: no candidate.
@@ -126,7 +140,7 @@ class Reranker:
                 network.train_on_batch([each[rows] for each in inputs], target[rows])
         hidden, bias = network.get_layer("hidden").get_weights()
         (out,), (scale,) = (network.get_layer(name).get_weights() for name in ("out", "scale"))
-        return cls(mean, deviation, hidden, bias, out.ravel() / _NETWORKS, scale.mean())
+        return cls(*scaling, hidden, bias, out.ravel() / _NETWORKS, scale.mean())
 
 
 def _network(n_features: int, steps: int, seed: int, threads: int) -> Any:
@@ -155,6 +169,12 @@ def _network(n_features: int, steps: int, seed: int, threads: int) -> Any:
     return network
 
 
-def _scaled(features: Float32Array, mean: Float32Array, deviation: Float32Array) -> Float32Array:
-    scaled: Float32Array = np.clip((features - mean) / deviation, -_MOST, _MOST)
+def _scaled(
+    features: Float32Array,
+    mean: Float32Array,
+    deviation: Float32Array,
+    least: Float32Array,
+    most: Float32Array,
+) -> Float32Array:
+    scaled: Float32Array = (np.clip(features, least, most) - mean) / deviation
     return scaled
