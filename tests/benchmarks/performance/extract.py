@@ -129,7 +129,7 @@ def arrays(dsn: str, until: datetime = UNTIL) -> Arrays:
     with db.connect(dsn) as connection:
         texts = plan(connection, SETTINGS, until).halves
     log = Log.of(read_tables(dsn, {"interactions": texts}, 1, silent).pop("interactions"))
-    n_users = len(log.users)
+    n_users = len(log.user.values)
     columns = log.user.codes, log.item.codes, log.ts, log.rating
     user, item, ts, rating = taken(log.order, *columns)
     del log, columns
