@@ -7,7 +7,7 @@ Progress goes to standard error, results to standard output; where standard erro
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -79,15 +79,15 @@ def metrics_table(folder: RunFolder) -> Table:
     return table
 
 
-def runs_table(runs: Sequence[Run], live: Run | None) -> Table:
-    """Return runs as a table, newest first; the live one is marked."""
+def runs_table(runs: Sequence[Run], live: Run | None, abandoned: Container[int]) -> Table:
+    """Return runs as a table, newest first; the live one is marked, and those left unfinished."""
     table = Table(expand=True)
     for name in ("run", "as of", "status", "model", "decision"):
         table.add_column(name, no_wrap=True)
     table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
     for run in runs:
         mark = " [green]● live[/green]" if live and run.run_id == live.run_id else ""
-        status = f"{run.status}{mark}"
+        status = f"{'stopped' if run.run_id in abandoned else run.status}{mark}"
         if run.status in ("failed", "running"):
             status += f" in {run.stage}"
         # What kept a run from going live says nothing of one that has been live since.

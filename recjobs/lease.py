@@ -119,17 +119,22 @@ def _taken_or_held(dsn: str, schema: str, values: Mapping[str, Any]) -> Holder |
     return None
 
 
+def holders(dsn: str, schema: str, run_id: int) -> list[Holder]:
+    """Return who holds a run's lease, dead perhaps, or keeps it between two stages."""
+    with db.connect(dsn) as connection:
+        query = db.query("lease/holders", schema=schema)
+        return [Holder(*row) for row in db.execute(connection, query, {"run_id": run_id})]
+
+
 def goes_on(dsn: str, schema: str, run_id: int) -> bool:
     """Tell whether a process is at work on a run, or has just ended a stage of it.
 
     One that was killed a moment ago still holds the lease, so this may wait some seconds for a
     renewal that does not come.
     """
-    query = db.query("lease/holders", schema=schema)
     first: set[datetime] = set()
     while True:
-        with db.connect(dsn) as connection:
-            held = [Holder(*row) for row in db.execute(connection, query, {"run_id": run_id})]
+        held = holders(dsn, schema, run_id)
         expiries = {each.expires for each in held}
         first = first or expiries
         if expiries - first or not all(each.at_work for each in held):

@@ -253,6 +253,11 @@ class RunStore:
             return False
         return True
 
+    def abandoned(self, run: Run) -> bool:
+        """Tell whether the run is unfinished, and nobody holds its lease any more."""
+        unfinished = run.status == "running"
+        return unfinished and not lease.holders(self._dsn, self._schema, run.run_id)
+
     def was_killed(self, run: Run) -> bool:
         """Tell whether a stage of the run began, did not end, and no process is at work on it.
 

@@ -37,7 +37,8 @@ def status(args: argparse.Namespace) -> int:
     if pin:
         console.out.print(f"Pinned by {pin['by']} ({pin['why'] or 'no reason given'}): no run goes "
                           "live until: recjobs rollback --unpin", markup=False)  # fmt: skip
-    console.out.print(console.runs_table(runs, live))
+    abandoned = {run.run_id for run in runs if store.abandoned(run)}
+    console.out.print(console.runs_table(runs, live, abandoned))
     return 0
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import shop as shops
-from recjobs import commands, stages
+from recjobs import commands, pipeline, stages
 from recjobs.cli import main
-from shop import Shop
+from shop import Shop, night
 
 COMMANDS = (
     "init", "doctor", "migrate", "run", "backfill", "stage", "status", "rollback", "promote",
@@ -102,6 +102,18 @@ def test_the_why_of_a_run_that_was_promoted_is_its_gates(
     assert "it ran with" not in printed
     assert main(["run", "--as-of", "2026-01-26"]) == main(list(words)) == 0
     assert "It is stored, not live: it was live before" in capsys.readouterr().out
+
+
+def test_a_run_that_nobody_is_at_work_on_has_stopped(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = pipeline.begin(shop.settings, night(24))
+    pipeline.run_stage(shop.settings, run.run_id, "extract")
+    assert main(["status"]) == 0
+    assert "running in extract" in capsys.readouterr().out
+    shop.execute("delete from recs.lease")
+    assert main(["status"]) == 0
+    assert "stopped in extract" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
