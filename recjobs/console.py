@@ -88,7 +88,7 @@ def runs_table(runs: Sequence[Run], live: Run | None, abandoned: Container[int])
     for run in runs:
         mark = " [green]● live[/green]" if live and run.run_id == live.run_id else ""
         status = f"{'stopped' if run.run_id in abandoned else run.status}{mark}"
-        if run.status in ("failed", "running"):
+        if run.status in ("failed", "running") and run.stage:
             status += f" in {run.stage}"
         # What kept a run from going live says nothing of one that has been live since.
         why = run.error or (None if run.ever_live else run.why_not_live) or run.rule or ""

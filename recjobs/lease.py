@@ -203,7 +203,8 @@ class _Heart(threading.Thread):
 
     def __init__(self, dsn: str, schema: str, ours: Mapping[str, Any], ttl: float) -> None:
         super().__init__(name=f"lease of run {ours['run_id']}", daemon=True)
-        self.lost = False
+        self.lost = False  # the row is another's, or gone: for good
+        self._silent = False  # no answer for as long as the lease is valid
         self._lease = (dsn, schema, ours, ttl)
         self._ours = ours
         self._ttl = ttl
@@ -217,19 +218,19 @@ class _Heart(threading.Thread):
     def require(self) -> None:
         """Refuse to go on without the lease; asked of the database, not of the last beat."""
         self._beat()
-        if self.lost:
+        if self.lost or self._silent:
             raise _lost(self._ours, self._ttl)
 
     def _beat(self) -> None:
         asked = time.monotonic()
         try:
-            kept = _renew(*self._lease, at_work=True)
-            self._renewed = asked
+            if _renew(*self._lease, at_work=True):
+                self._renewed, self._silent = asked, False
+            else:
+                self.lost = True
         except RecJobsError:
-            # The database may be restarting: try again for as long as the lease is valid.
-            kept = time.monotonic() - self._renewed < self._ttl
-        if not kept:
-            self.lost = True
+            # The database may be restarting: once it answers, it tells whether anybody took it.
+            self._silent = time.monotonic() - self._renewed >= self._ttl
 
     def stop(self) -> None:
         self._stopping.set()

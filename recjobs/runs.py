@@ -254,9 +254,9 @@ class RunStore:
         return True
 
     def abandoned(self, run: Run) -> bool:
-        """Tell whether the run is unfinished, and nobody holds its lease any more."""
-        unfinished = run.status == "running"
-        return unfinished and not lease.holders(self._dsn, self._schema, run.run_id)
+        """Tell whether the run began, is unfinished, and nobody holds its lease any more."""
+        begun = run.status == "running" and run.stage is not None
+        return begun and not lease.holders(self._dsn, self._schema, run.run_id)
 
     def was_killed(self, run: Run) -> bool:
         """Tell whether a stage of the run began, did not end, and no process is at work on it.

@@ -176,6 +176,9 @@ def _last_per_user(
     rest = usable & ~holdout
 
     validation = last_rows(user_idx, rest, settings.validation_share)
+    if not validation.any():  # but one user has two rows: one of these, for a night needs some
+        from_end, count = _position_from_end(user_idx, rest)
+        validation = rest & (from_end == 0) & (count >= 2)
     return Split(rest & ~validation, validation, holdout, as_of)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -102,7 +103,9 @@ def check_artifacts(settings: Settings) -> Iterator[Finding]:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".recjobs-doctor-"):
             free = shutil.disk_usage(folder).free
     except OSError as error:
-        mend = "give the job's user the right, or set artifacts.root to another folder"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = "make room" if full else "give the job's user the right"
+        mend += ", or set artifacts.root to another folder"
         yield fail(name, f"artifacts.root {root} can't be written to: {error}", mend)
         return
     message = f"{free / 2**30:.1f} GB are free at {folder}"

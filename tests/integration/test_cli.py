@@ -108,6 +108,9 @@ def test_a_run_that_nobody_is_at_work_on_has_stopped(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = pipeline.begin(shop.settings, night(24))
+    shop.execute("delete from recs.lease")
+    assert main(["status"]) == 0
+    assert "running " in capsys.readouterr().out  # it waits for its turn
     pipeline.run_stage(shop.settings, run.run_id, "extract")
     assert main(["status"]) == 0
     assert "running in extract" in capsys.readouterr().out

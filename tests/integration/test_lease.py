@@ -307,13 +307,22 @@ def test_a_lease_that_was_anothers_for_a_while_is_lost_for_good(
         stage()
 
 
-def test_a_database_that_is_away_for_longer_than_the_lease_loses_it(job: Job) -> None:
-    run = job.open(1)
-    ours = {"run_id": run.run_id, "holder": HERE, "part": ""}
-    heart = lease._Heart("host=/nowhere dbname=x", job.schema, ours, 0.2)
-    heart.start()
-    heart.join()
-    assert heart.lost
+def test_a_database_that_is_away_for_longer_than_the_lease_tells_once_it_is_back(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat_every(monkeypatch, 0.1)
+
+    def away(*_: object, **__: object) -> bool:
+        raise DatabaseError("it is restarting")
+
+    renew = lease._renew
+    with job.store.lease(job.open(1).run_id, HERE, 0.4) as require_lease:
+        monkeypatch.setattr(lease, "_renew", away)
+        time.sleep(0.6)
+        with pytest.raises(LeaseHeldError, match="lost the job's lease"):
+            require_lease()
+        monkeypatch.setattr(lease, "_renew", renew)
+        require_lease()  # nobody has taken it
 
 
 def test_the_failure_of_a_stage_is_told_not_that_of_its_lease(

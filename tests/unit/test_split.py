@@ -16,7 +16,7 @@ from recjobs.columns import MICROSECONDS_PER_DAY as DAY
 from recjobs.config import HoldoutSettings
 from recjobs.dataset import Interactions
 from recjobs.errors import DataError
-from recjobs.split import Split, last_rows, split
+from recjobs.split import Split, last_rows, split, split_rows
 
 AS_OF = 9 * DAY  # rows at days 9 and 10 are the future
 
@@ -148,6 +148,15 @@ def test_of_users_with_two_rows_half_keep_both(
     user_idx = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     found = last_rows(user_idx, np.ones(len(user_idx), dtype=np.bool_), share)
     assert found.nonzero()[0].tolist() == [int(np.cumsum(counts)[user]) - 1 for user in held]
+
+
+@pytest.mark.parametrize("counts", [[3], [3, 1, 1], [3, 2, 2, 1]])
+def test_one_user_alone_with_two_rows_left_is_enough_for_a_night(counts: list[int]) -> None:
+    user_idx = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    ts = np.arange(len(user_idx), dtype=np.int64) * DAY
+    last_row = HoldoutSettings(kind="last_per_user", last=1)
+    found = split_rows(user_idx, ts, last_row, as_of=100 * DAY)
+    assert found.validation.nonzero()[0].tolist() == [1]
 
 
 @pytest.mark.parametrize(
