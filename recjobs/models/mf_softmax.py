@@ -13,7 +13,7 @@ from recjobs.dataset import Float32Array, Int64Array, TrainingSet
 from recjobs.models.base import Arrays, with_biases
 from recjobs.models.groups import Groups
 from recjobs.models.spectral import spectral_start
-from recjobs.models.training import Weights, start_keras
+from recjobs.models.training import Weights, compiled_step, start_keras
 from recjobs.models.warm import Start, moved
 
 if TYPE_CHECKING:
@@ -173,12 +173,5 @@ def _step(
     ints = tf.TensorSpec([None], tf.int32)
     floats = tf.TensorSpec([None], tf.float32)
 
-    @tf.function(autograph=False, input_signature=[ints, ints, ints, ints, floats, ints])
-    def step(*batch: Any) -> Any:
-        with tf.GradientTape() as tape:
-            loss = loss_of(*batch)
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
-
-    compiled: Callable[..., Any] = step
-    return compiled
+    signature = [ints, ints, ints, ints, floats, ints]
+    return compiled_step(tf, optimizer, variables, loss_of, signature)

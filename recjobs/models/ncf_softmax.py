@@ -11,7 +11,7 @@ from recjobs.dataset import TrainingSet
 from recjobs.models.groups import Groups
 from recjobs.models.ncf_network import Scorer
 from recjobs.models.ncf_training import NcfTrainer
-from recjobs.models.training import Weights, start_keras
+from recjobs.models.training import Weights, compiled_step, start_keras
 
 if TYPE_CHECKING:
     from recjobs.models.ncf import NcfSettings
@@ -120,12 +120,5 @@ def _step(
     ints = tf.TensorSpec([None], tf.int32)
     floats = tf.TensorSpec([None], tf.float32)
 
-    @tf.function(autograph=False, input_signature=[ints, ints, ints, ints, floats, ints, floats])
-    def step(*batch: Any) -> Any:
-        with tf.GradientTape() as tape:
-            loss = loss_of(*batch)
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
-
-    compiled: Callable[..., Any] = step
-    return compiled
+    signature = [ints, ints, ints, ints, floats, ints, floats]
+    return compiled_step(tf, optimizer, variables, loss_of, signature)

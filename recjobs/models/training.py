@@ -95,6 +95,34 @@ def start_keras(seed: int, threads: int) -> tuple[Any, Any]:
     return tf, keras
 
 
+def compiled_step(
+    tf: Any,
+    optimizer: Any,
+    variables: list[Any],
+    loss_of: Callable[..., Any],
+    signature: list[Any],
+) -> Callable[..., Any]:
+    """Return a compiled step of an optimizer: a batch's arrays in, its loss out.
+
+    Args:
+        tf: The module.
+        optimizer: Of Keras, built for the variables.
+        variables: What is learned; the loss depends on each.
+        loss_of: The loss of a batch.
+        signature: The shapes and types of a batch's arrays.
+    """
+
+    @tf.function(autograph=False, input_signature=signature)
+    def step(*batch: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = loss_of(*batch)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    compiled: Callable[..., Any] = step
+    return compiled
+
+
 def train_epochs(
     run_epoch: Callable[[int], float],
     measure: Callable[[], float] | None,
