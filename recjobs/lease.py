@@ -206,7 +206,6 @@ class _Heart(threading.Thread):
         self.lost = False  # the row is another's, or gone: for good
         self._silent = False  # no answer for as long as the lease is valid
         self._lease = (dsn, schema, ours, ttl)
-        self._ours = ours
         self._ttl = ttl
         self._renewed = time.monotonic()
         self._stopping = threading.Event()
@@ -219,7 +218,7 @@ class _Heart(threading.Thread):
         """Refuse to go on without the lease; asked of the database, not of the last beat."""
         self._beat()
         if self.lost or self._silent:
-            raise _lost(self._ours, self._ttl)
+            raise _lost(*self._lease[2:])
 
     def _beat(self) -> None:
         asked = time.monotonic()
