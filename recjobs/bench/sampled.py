@@ -18,12 +18,14 @@ from recjobs.bench.fitting import Fitted
 from recjobs.dataset import BoolArray, Float32Array, Int32Array, Int64Array
 from recjobs.errors import DataError
 from recjobs.metrics import Float64Array
-from recjobs.models.base import BlockModel, FactorModel
+from recjobs.models.base import BlockModel, FactorModel, pair_products
 from recjobs.models.popular import PopularSettings, popularity
 from recjobs.progress import Progress
 
 #: Numbers that a block holds at a time: 128 MB of float32.
 _NUMBERS: Final = 1 << 25
+#: Numbers that a score takes until its rank is known.
+_OF_SCORE: Final = 16
 
 
 def sampled(
@@ -117,9 +119,7 @@ class _Scores:
         Args:
             n_scored: Pairs and negatives of each user, int64 ``(n,)``.
         """
-        numbers = np.maximum(n_scored, self._n_items)
-        if self._factors is not None:
-            numbers = n_scored * self._factors[1].shape[1]
+        numbers = np.maximum(_OF_SCORE * n_scored, self._n_items)
         _, size = np.unique(np.cumsum(numbers) // _NUMBERS, return_counts=True)
         sizes: list[int] = size.tolist()
         return sizes
@@ -137,9 +137,7 @@ class _Scores:
         mine = np.flatnonzero(self.known[code] & by_model[row])
         idx = self._trained_as[users]
         if self._factors is not None:
-            # Each of the same sum in the same order: equal vectors give equal scores.
-            left, right = self._factors
-            out[mine] = np.einsum("nd,nd->n", left[idx[row[mine]]], right[code[mine]])
+            out[mine] = pair_products(*self._factors, idx[row[mine]], code[mine])
         elif isinstance(self._model, BlockModel) and by_model.any():
             place = np.cumsum(by_model) - 1
             block = self._model.score_block(idx[by_model])

@@ -32,7 +32,7 @@ from pydantic import Field
 
 from recjobs.config import Section
 from recjobs.dataset import Float32Array, Int32Array, TrainingSet
-from recjobs.models.base import Arrays, FactorModel, History
+from recjobs.models.base import Arrays, FactorModel, History, pair_products
 from recjobs.models.recency import RecencyDays
 from recjobs.models.relations import ItemVectors
 from recjobs.progress import Progress, silent
@@ -124,7 +124,7 @@ class MatrixFactorization(FactorModel):
 
     def predict(self, user_idx: Int32Array, item_idx: Int32Array) -> Float32Array:
         """Return predicted ratings, clipped to the scale of the data; biases where unknown."""
-        score: Float32Array = np.einsum("nd,nd->n", self._users[user_idx], self._items[item_idx])
+        score = pair_products(self._users, self._items, user_idx, item_idx)
         return score if self.rating_range is None else score.clip(*self.rating_range)
 
     def relation(self) -> ItemVectors:

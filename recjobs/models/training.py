@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import sys
@@ -34,10 +35,30 @@ def import_keras() -> tuple[Any, Any]:
     """Import TensorFlow and Keras, without what they print, and return both."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _standard_error_kept():
+    with _standard_error_kept(), _lasting():
         import keras
         import tensorflow as tf
     return tf, keras
+
+
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """Keep the garbage collector from objects that are made here, now and later.
+
+    TensorFlow has so many that a collection takes a quarter of a second, and Keras makes enough
+    new ones, where it compiles a step, for one.
+    """
+    if "keras" in sys.modules:
+        yield
+        return
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
 
 
 @contextmanager
