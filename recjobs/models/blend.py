@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from recjobs.config import PlainValue, Section
 from recjobs.dataset import Float32Array, Int32Array, TrainingSet
@@ -45,11 +45,17 @@ class BlendSettings(Section):
         default={"ease": {}, "ials": {}, "item_knn": {}}
     )
     scale: Literal["z", "rank"] = "z"  #: how scores are made comparable
-    #: at most so many users choose the weights
-    judged_users: int = Field(default=5000, ge=1)
+    #: at most so many users choose the weights; 0: all models weigh the same
+    judged_users: int = Field(default=5000, ge=0)
     #: let a network learn a better order of each user's best, used where it is one
     rerank: bool = False
     candidates: int = Field(default=200, ge=20)  #: how many it puts in order
+
+    @model_validator(mode="after")
+    def _judged(self) -> Self:
+        if self.rerank and not self.judged_users:
+            raise ValueError("rerank: expected judged_users above 0, for it learns from them")
+        return self
 
     @field_validator("models")
     @classmethod

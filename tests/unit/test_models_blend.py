@@ -161,3 +161,20 @@ def test_reasons_are_of_a_model_with_a_say() -> None:
         model.choices = {"weights": {"ease": weight, "popular": 1 - weight}, "epochs": {}}
         model.fit(train, epochs=1)
         assert (model.relation() is not None) == related
+
+
+def test_where_nobody_judges_all_models_weigh_the_same() -> None:
+    train, validation = sets(groups())
+    chosen = blend(judged_users=0, scale="rank")
+    chosen.fit(train, validation=validation)
+    assert chosen.choices["weights"] == {"ease": 0.5, "popular": 0.5}
+    users = np.arange(5, dtype=np.int32)
+    parts = [chosen._scaled(number, users) for number in range(2)]
+    scores = chosen.score_block(users)
+    known = np.broadcast_to(chosen.known_items, scores.shape)
+    np.testing.assert_allclose(scores[known], (sum(parts) / 2)[known], rtol=1e-5)
+
+
+def test_a_reranker_needs_judges() -> None:
+    with pytest.raises(ValueError, match="expected judged_users above 0"):
+        blend(judged_users=0, rerank=True)
