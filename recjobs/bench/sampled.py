@@ -25,7 +25,7 @@ from recjobs.progress import Progress
 #: Numbers that a block holds at a time: 128 MB of float32.
 _NUMBERS: Final = 1 << 25
 #: Numbers that a score takes until its rank is known.
-_OF_SCORE: Final = 16
+_OF_SCORE: Final = 18
 
 
 def sampled(

@@ -54,7 +54,10 @@ class BlendSettings(Section):
     @model_validator(mode="after")
     def _judged(self) -> Self:
         if self.rerank and not self.judged_users:
-            raise ValueError("rerank: expected judged_users above 0, for it learns from them")
+            raise ValueError(
+                "judged_users: expected more than 0 where rerank = true, which learns from them. "
+                "Received: 0"
+            )
         return self
 
     @field_validator("models")

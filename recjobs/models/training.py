@@ -43,20 +43,21 @@ def import_keras() -> tuple[Any, Any]:
 
 @contextmanager
 def _lasting() -> Iterator[None]:
-    """Keep the garbage collector from objects that are made here, now and later.
+    """Keep the garbage collector from all that is there when this ends; once in a process.
 
-    TensorFlow has so many that a collection takes a quarter of a second, and Keras makes enough
-    new ones, where it compiles a step, for one.
+    A collection would walk TensorFlow's objects for a quarter of a second, while it is imported
+    and whenever Keras compiles a step. Again, it would keep what a fit left behind.
     """
     if "keras" in sys.modules:
         yield
         return
+    gc.collect()  # or what is garbage already stays
     collects = gc.isenabled()
     gc.disable()
     try:
         yield
-    finally:
         gc.freeze()
+    finally:
         if collects:
             gc.enable()
 

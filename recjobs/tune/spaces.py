@@ -120,11 +120,16 @@ def space_of(model: str, params: dict[str, Any]) -> Space:
         ConfigError: It has none.
     """
     if model == "blend":
-        parts = check_params(model, params).model_dump()["models"]
+        given = check_params(model, params).model_dump()
         own = {
-            f"models.{part}.{name}": each for part in parts for name, each in SPACES[part].items()
+            f"models.{part}.{name}": each
+            for part in given["models"]
+            for name, each in SPACES[part].items()
         }
-        return _BLEND | own
+        blend = dict(_BLEND)
+        if not given["judged_users"]:  # a reranker would have nobody to learn from
+            del blend["rerank"]
+        return blend | own
     if model not in SPACES:
         known = ", ".join(sorted([*SPACES, "blend"]))
         raise ConfigError(f"tune: {model} has no search space; known: {known}")

@@ -228,7 +228,8 @@ SPLITS: dict[str, Split] = {
     ),
     "ml-1m-time": Split(
         "ML-1M, the newest tenth, full ranking", "ml-1m-train", newest(0.1), "full",
-        ("ndcg@10", "recall@20"), (*_TIMED, *_COLD), ("--items",), against=("popular", "ease"),
+        ("ndcg@10", "recall@20"), (*_TIMED, *_COLD), ("--items",),
+        against=("popular", "ease", "mf"),
     ),
     "latest-small-time": Split(
         "MovieLens latest-small, the last 180 days, full ranking", "ml-latest-small",

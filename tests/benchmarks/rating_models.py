@@ -34,11 +34,14 @@ def article_split(log: Interactions, rows: pa.Table) -> tuple[TrainingSet, Train
     )
 
 
-def article_epochs(train: TrainingSet, test: TrainingSet) -> list[tuple[float, float]]:
+def article_epochs(
+    train: TrainingSet, test: TrainingSet, *, validated: bool = False
+) -> list[tuple[float, float]]:
     """Fit what tutorials fit: batch 64, ten epochs, nothing against overfitting.
 
     Returns:
-        After each epoch: the seconds so far, of tracing, training and validation, and the RMSE.
+        After each epoch: the seconds of training so far, tracing included, and validation where
+        asked for, and the RMSE.
     """
     import keras
 
@@ -58,9 +61,8 @@ def article_epochs(train: TrainingSet, test: TrainingSet) -> list[tuple[float, f
     epochs, seconds = [], 0.0
     for _ in range(10):
         started = time.perf_counter()
-        model.fit(
-            pairs, train.rating, batch_size=64, validation_data=(asked, test.rating), verbose=0
-        )
+        held = (asked, test.rating) if validated else None
+        model.fit(pairs, train.rating, batch_size=64, validation_data=held, verbose=0)
         seconds += time.perf_counter() - started
         predicted = model.predict(asked, batch_size=8192, verbose=0)[:, 0]
         epochs.append((seconds, _rmse(test, predicted)))

@@ -176,5 +176,5 @@ def test_where_nobody_judges_all_models_weigh_the_same() -> None:
 
 
 def test_a_reranker_needs_judges() -> None:
-    with pytest.raises(ValueError, match="expected judged_users above 0"):
+    with pytest.raises(ValueError, match="judged_users: expected more than 0"):
         blend(judged_users=0, rerank=True)

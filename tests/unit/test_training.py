@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from typing import Any
 
 import numpy as np
+import pytest
 
 from logs import every, log_of
 from recjobs.config import FeedbackSettings
 from recjobs.dataset import training_set
 from recjobs.models.ratings import Ratings
-from recjobs.models.training import Adam, start_keras
+from recjobs.models.training import Adam, _lasting, start_keras
 
 _AS_OF = 400 * 86_400_000_000
 
@@ -45,3 +48,23 @@ def test_an_epoch_has_each_rating_and_batches_of_one_size() -> None:
     assert pairs[15] == pairs[0]
     for size in (15, 16, 10_000, None):  # never one twice in a batch
         assert Ratings(train, size, 0).batches()[0].shape == (1, 15)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_what_an_import_leaves_is_not_collected_again(
+    collects: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    gc.unfreeze()
+    (gc.enable if collects else gc.disable)()
+    try:
+        with pytest.raises(ImportError), _lasting():
+            raise ImportError
+        assert gc.isenabled() == collects
+        assert gc.get_freeze_count() == 0
+        with _lasting():
+            pass
+        assert gc.isenabled() == collects
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.enable()

@@ -114,6 +114,7 @@ def test_a_blend_is_tuned_with_its_models(tmp_path: Path) -> None:
     assert set(space) == {
         "scale", "rerank", "models.ease.l2", "models.popular.half_life_days"
     }  # fmt: skip
+    assert set(space) - set(space_of("blend", {"models": parts, "judged_users": 0})) == {"rerank"}
     found, _ = tuned(tmp_path, settings, 3)
     assert found.trials[0]["params"] == {"models": parts, "scale": "z", "rerank": False}
     assert found.before is not None

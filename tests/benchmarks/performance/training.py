@@ -57,7 +57,7 @@ def _medians(found: Iterable[tuple[float, float]]) -> tuple[float, float]:
 
 def _script() -> tuple[float, float]:
     """Return the seconds to the end of its best epoch, and that epoch's RMSE."""
-    epochs = rating_models.article_epochs(*_split())
+    epochs = rating_models.article_epochs(*_split(), validated=True)
     return min(epochs, key=lambda epoch: epoch[1])
 
 
