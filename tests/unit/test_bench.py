@@ -284,7 +284,7 @@ def test_pairs_count_towards_a_block_as_negatives_do(
         return ranks(*args)
 
     monkeypatch.setattr(sampled, "_ranks", counted)
-    monkeypatch.setattr(sampled, "_NUMBERS", 3 * (30 + 2) + 1)  # its vectors have one number
+    monkeypatch.setattr(sampled, "_NUMBERS", 3 * sampled._OF_SCORE * (30 + 2) + 1)
     assert files.figures("factored", "sampled")["metrics"] == found
     assert pairs == [90, 90, 90]
 
