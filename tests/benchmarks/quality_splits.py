@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import data
 from recjobs.files import file_sha256, read_json, write_json
+from recjobs.split import newest_rows
 
 Rows = npt.NDArray[np.bool_]
 _SEED = 20_261
@@ -153,8 +154,8 @@ def newest(share: float) -> Callable[[pa.Table, Path], None]:
     """Hold out a share of the rows, the newest."""
 
     def carve(rows: pa.Table, folder: Path) -> None:
-        ts = rows["ts"].to_numpy()
-        _write(rows, ts >= np.sort(ts)[round(len(ts) * (1 - share))], folder)
+        everything = np.ones(len(rows), dtype=np.bool_)
+        _write(rows, newest_rows(rows["ts"].to_numpy(), everything, share), folder)
 
     return carve
 

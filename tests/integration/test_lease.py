@@ -275,13 +275,14 @@ def test_a_stage_is_told_at_any_time_that_it_lost_its_lease(
     assert job.rows("select holder, at_work from recs.lease") == [("elsewhere:1", True)]
 
 
+def away(*_: object, **__: object) -> bool:
+    raise DatabaseError("it is restarting")
+
+
 def test_a_database_that_is_away_for_a_moment_loses_no_lease(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beat_every(monkeypatch, 600)
-
-    def away(*_: object, **__: object) -> bool:
-        raise DatabaseError("it is restarting")
 
     renew = lease._renew
     with job.store.lease(job.open(1).run_id, HERE, 600) as require_lease:
@@ -311,9 +312,6 @@ def test_a_database_that_is_away_for_longer_than_the_lease_tells_once_it_is_back
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beat_every(monkeypatch, 0.1)
-
-    def away(*_: object, **__: object) -> bool:
-        raise DatabaseError("it is restarting")
 
     renew = lease._renew
     with job.store.lease(job.open(1).run_id, HERE, 0.4) as require_lease:
