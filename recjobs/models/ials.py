@@ -31,6 +31,8 @@ from recjobs.threads import blas_threads, over_rows
 
 #: Parts of the rows for each thread: few, for a part's busiest rows share what they ask for.
 _PARTS: Final = 8
+#: Vectors of a product.
+_TURNED: Final = 1024
 _ML_1M_ITEMS: Final = 3700
 
 
@@ -143,8 +145,7 @@ class Ials(FactorModel):
             values, vectors = np.linalg.eigh((others.T @ others).astype(np.float64))
         basis = vectors.astype(np.float32)
         shared = (self._alpha0 * np.maximum(values, 0)).astype(np.float32)
-        with blas_threads(self.threads):
-            others = others @ basis
+        others = self._turned(others, basis)
 
         # Parts of about as many positives each; a row takes no time of its own to speak of.
         n_parts = _PARTS * self.threads
@@ -163,6 +164,19 @@ class Ials(FactorModel):
 
         over_rows(work, n_parts, 1, threads=self.threads)
         return improved, float(losses.sum())
+
+    def _turned(self, vectors: Float32Array, basis: Float32Array) -> Float32Array:
+        """Return the vectors in another basis.
+
+        In threads of our own: those of BLAS go on spinning where the solver's are to run.
+        """
+        turned = np.empty_like(vectors)
+
+        def work(rows: slice) -> None:
+            np.matmul(vectors[rows], basis, out=turned[rows])
+
+        over_rows(work, len(vectors), _TURNED, threads=self.threads)
+        return turned
 
     def factors(self) -> tuple[Float32Array, Float32Array]:
         """Return the users' and the items' vectors."""
