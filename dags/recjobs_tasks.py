@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo
@@ -164,25 +163,18 @@ def libpq_uri(connection: Any) -> str:
 
 def published(settings: Settings, run_id: int) -> dict[str, Any]:
     """Return what the asset's event says of a run: whether it is live, and how good it is."""
-    import pyarrow.parquet as pq
-
-    from recjobs.runs import RunStore, run_folder
+    from recjobs.runs import RunStore
 
     store = RunStore.of(settings)
     run, live = store.get(run_id), store.live()
-    metrics = run_folder(run).path("evaluate", "metrics.parquet")
-    rows = pq.read_table(metrics, columns=["model", "segment", "metric", "value"]).to_pylist()
     return {
         "run_id": run_id,
         "as_of": run.key.as_of.isoformat(),
         "live": live is not None and live.run_id == run_id,
         "model": run.model,
         "decision": run.decision,
-        "metrics": {
-            row["metric"]: row["value"]
-            for row in rows
-            if (row["model"], row["segment"]) == (run.model, "all") and isfinite(row["value"])
-        },
+        # Of the table: files of a run that is stored may have been removed since.
+        "metrics": store.metrics(run_id, run.model),
     }
 
 

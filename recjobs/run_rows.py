@@ -83,7 +83,7 @@ def find(connection: db.PgConnection, schema: str, **narrowing: Any) -> list[Run
         ("run_id", "request", "as_of", "settings_hash", "code_version", "seed",
          "training_threads", "overrides", "before", "many")
     )  # fmt: skip
-    off = {"once_live": False, "live": False, "by_night": False}
+    off = {"once_live": False, "kept": False, "live": False, "by_night": False}
     query = db.query("runs/find", schema=schema)
     return [_run(row) for row in db.execute(connection, query, {**wide, **off, **narrowing})]
 

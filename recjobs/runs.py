@@ -164,9 +164,19 @@ class RunStore:
         """Tell whether readers see any run."""
         return self.live() is not None
 
-    def reference(self, as_of: datetime) -> Run | None:
-        """Return the newest run with an earlier as_of that has been live, if there is one."""
-        return next(iter(self._find(before=as_of, once_live=True, by_night=True, many=1)), None)
+    def reference(self, as_of: datetime, *, kept: bool = False) -> Run | None:
+        """Return the newest run with an earlier as_of that has been live, if there is one.
+
+        Args:
+            as_of: Tonight's.
+            kept: Leave out those that a rollback took back from readers.
+        """
+        narrowing = {"before": as_of, "once_live": True, "kept": kept}
+        return next(iter(self._find(**narrowing, by_night=True, many=1)), None)
+
+    def metrics(self, run_id: int, model: str) -> dict[str, float]:
+        """Return what was measured of a model of a run over all users, where it is defined."""
+        return dict(self._rows("runs/metrics", {"run_id": run_id, "model": model}))
 
     def recent_rows(self, as_of: datetime, limit: int) -> dict[int, int]:
         """Return accepted rows by the newest stored run of each earlier as_of, newest first."""

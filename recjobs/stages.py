@@ -172,7 +172,8 @@ def _score_shard(
 def _check(night: Night, out: StageOutput, progress: Progress) -> None:
     from recjobs.check import check
 
-    reference = night.store.reference(night.run.key.as_of)
+    # Not one that was taken back: it is no measure, and every night would differ from it.
+    reference = night.store.reference(night.run.key.as_of, kept=True)
     check(
         night.folder.paths("score", "lists.parquet"),
         night.folder.path("score", "popular.parquet"),

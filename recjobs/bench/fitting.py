@@ -18,7 +18,6 @@ from recjobs.bench.files import Training
 from recjobs.config import FeedbackSettings, HoldoutSettings, Section
 from recjobs.dataset import BoolArray, Interactions, TrainingSet, training_set
 from recjobs.errors import DataError
-from recjobs.models import model_class
 from recjobs.models.base import Model
 from recjobs.progress import Progress, within
 from recjobs.split import last_rows, newest_rows
@@ -50,11 +49,6 @@ class Fitted:
 def end_of(log: Interactions) -> int:
     """Return the instant after the last row, microseconds."""
     return int(log.ts.max(initial=0)) + 1
-
-
-def kinds_of(kind: type[Model], settings: Section) -> list[type[Model]]:
-    """Return the classes that a fit uses: a blend's models, else the model alone."""
-    return [model_class(name) for name in getattr(settings, "models", (kind.name,))]
 
 
 def check_times(kinds: list[type[Model]], given: Training, validated: Validation) -> None:

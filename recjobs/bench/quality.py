@@ -96,7 +96,7 @@ def quality(request: Request, watch: Watch) -> dict[str, Any]:
     given = files.read_training(request.train, request.items)
     if request.protocol == "rating":
         rating.check_learnable(given)
-    kinds = fitting.kinds_of(kind, settings)
+    kinds = models.kinds_of(request.model, settings)
     fitting.check_times(kinds, given, validated)
     fitting.import_first(kinds, settings)
     with watch("fit") as progress:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from recjobs.begin import require_sound
 from recjobs.config import Settings
 from recjobs.doctor.finding import Finding, fail, ok
-from recjobs.models import model_class
+from recjobs.models import check_params, kinds_of
 
 
 def check(settings: Settings) -> Iterator[Finding]:
@@ -33,10 +33,13 @@ def check_schedule(settings: Settings) -> Iterator[Finding]:
 
 def _features(settings: Settings) -> Finding:
     name, items = "model.features", settings.source.items
-    if not model_class(settings.model.name).needs_features:
+    model = settings.model
+    kinds = kinds_of(model.name, check_params(model.name, model.params))
+    needing = " and ".join(kind.name for kind in kinds if kind.needs_features)
+    if not needing:
         return ok(name, "not needed")
     if items.text or items.categories or items.numbers:
-        return ok(name, f"{settings.model.name} learns from columns of source.items")
-    message = f"{settings.model.name} learns from features of items, and none are named"
+        return ok(name, f"{needing} can learn from columns of source.items")
+    message = f"{needing} can't do without features of items, and none are named"
     mend = "set source.items.text, categories or numbers; recjobs init proposes some"
     return fail(name, message, mend)

@@ -33,6 +33,7 @@ __all__ = [
     "Model",
     "RatingModel",
     "check_params",
+    "kinds_of",
     "load",
     "make",
     "model_class",
@@ -95,6 +96,11 @@ def check_params(name: str, params: Mapping[str, Any]) -> Section:
     except ValidationError as error:
         problems = "; ".join(_explain(e, name, list(section.model_fields)) for e in error.errors())
         raise ConfigError(problems) from error
+
+
+def kinds_of(name: str, params: Section) -> list[type[Model]]:
+    """Return the classes that a fit uses: those of a blend's models, else the model's alone."""
+    return [model_class(each) for each in getattr(params, "models", (name,))]
 
 
 def require_vectors(name: str) -> None:

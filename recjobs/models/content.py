@@ -247,7 +247,7 @@ def require_item_features(train: TrainingSet, model: str) -> None:
     """
     if not train.log.item_features.given.any():
         raise ConfigError(
-            f"model.name: {model} needs to know something of the items. Received: no features. "
+            f"{model} needs to know something of the items. Received: no features. "
             'Set source.items.text, categories or numbers, such as text = ["title"].'
         )
 

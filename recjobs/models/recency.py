@@ -60,7 +60,9 @@ def recency(
         n_items: How many items there are.
         half_life_days: One feature for each.
     """
-    starts = np.unique(np.quantile(ts, np.linspace(0, 1, _TIMES, endpoint=False)).astype(np.int64))
+    # Of ratings none may be positive, and then there is no time at all.
+    at = np.quantile(ts if len(ts) else [0], np.linspace(0, 1, _TIMES, endpoint=False))
+    starts = np.unique(at.astype(np.int64))
     if len(starts) < _MIN_TIMES or not half_life_days:
         still = np.zeros((2, n_items, 1), dtype=np.float32)
         return Recency(np.zeros(len(ts), dtype=np.int32), still)

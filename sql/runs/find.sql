@@ -1,7 +1,7 @@
 -- Returns runs, newest first (with by_night: of the newest as_of first); a null parameter does not
 -- narrow the search. Parameters: run_id, request, as_of, settings_hash, code_version, seed,
--- training_threads, overrides (those seven together), before, once_live, live, by_night,
--- many.
+-- training_threads, overrides (those seven together), before, once_live, kept (by
+-- readers: no rollback took it back since it was last live), live, by_night, many.
 select
     r.run_id,
     r.as_of,
@@ -58,6 +58,13 @@ where
         select from {schema}.publication as p
         where p.run_id = r.run_id
     ))
+    and (not %(kept)s or not coalesce((
+        select p.rolled_back
+        from {schema}.publication as p
+        where p.run_id = r.run_id
+        order by p.publication_id desc
+        limit 1
+    ), false))
     and (not %(live)s or exists (
         select from {schema}.live as l
         where l.run_id = r.run_id

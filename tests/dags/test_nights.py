@@ -364,7 +364,7 @@ def test_gives_up_waiting_in_time(
 
 
 def test_the_asset_event_carries_the_runs_metrics(
-    airflow_night: Callable[..., Any], shop: Shop
+    airflow_night: Callable[..., Any], shop: Shop, tasks: ModuleType
 ) -> None:
     from airflow.models.asset import AssetEvent
     from airflow.utils.session import create_session
@@ -380,6 +380,8 @@ def test_the_asset_event_carries_the_runs_metrics(
     assert (extra["run_id"], extra["live"], extra["model"]) == (run.run_id, True, "ease")
     assert extra["as_of"] == "2026-01-25T00:00:00+00:00"
     assert 0 < extra["metrics"]["ndcg@10"] <= 1
+    run_folder(run).remove()
+    assert tasks.published(shop.settings, run.run_id) == extra  # the task alone, cleared later
 
 
 def test_a_cleared_dag_run_is_fresh_and_a_retry_is_not(shop: Shop, tasks: ModuleType) -> None:

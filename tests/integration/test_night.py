@@ -269,6 +269,7 @@ def test_a_rolled_back_run_does_not_return(shop: Shop) -> None:
     assert {row[5] for row in served(shop)} == {first.run_id}
     third = pipeline.run_night(settings, night(26))
     assert {row[5] for row in served(shop)} == {third.run_id} != {second.run_id}
+    assert (third.reference_run_id, third.champion_run_id) == (first.run_id, second.run_id)
 
 
 def test_a_pin_stops_later_promotions(shop: Shop) -> None:

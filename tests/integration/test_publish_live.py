@@ -90,6 +90,22 @@ def test_rollback_goes_back_and_what_was_taken_back_stays_away(job: Job) -> None
     assert job.rollback() == runs[0].run_id
 
 
+def test_lists_are_not_held_against_those_of_a_run_that_was_taken_back(job: Job) -> None:
+    runs = [job.night(number) for number in (1, 2, 3)]
+
+    def compared(*, kept: bool) -> int:
+        found = job.store.reference(day(4), kept=kept)
+        assert found is not None
+        return found.run_id
+
+    assert compared(kept=True) == runs[2].run_id
+    job.rollback()
+    assert compared(kept=True) == runs[1].run_id
+    assert compared(kept=False) == runs[2].run_id
+    job.promote(runs[2])
+    assert compared(kept=True) == runs[2].run_id
+
+
 def test_rollback_after_a_promotion_goes_back_in_time_not_in_as_of(job: Job) -> None:
     fifth = job.night(5)
     third = job.night(3)

@@ -33,3 +33,8 @@ def test_shares_are_finite_after_any_gap(gap: int) -> None:
     found = recency(item_idx, ts, 7, (1.0, 7.0))  # nobody chose item 6
     assert np.isfinite(found.shares).all()
     assert found.moves
+
+
+def test_nothing_has_no_shares() -> None:
+    found = recency(np.zeros(0, np.int32), np.zeros(0, np.int64), 7, (1.0, 7.0))
+    assert (len(found.time), found.moves) == (0, False)
